@@ -1,0 +1,129 @@
+/* The conversation between the agent and one process during a checkpoint.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent picks a random 64-bit cookie, listens on the abstract SOCK_SEQPACKET
+ * UNIX socket "stint.<cookie as 16 lower-case hex digits>" and queues SIGURG with
+ * si_code STINT_SI_CHECKPOINT and si_value = cookie to each process. The thread
+ * that takes the signal connects, stops its siblings, sends HELLO, and then does
+ * what it is told, one packet at a time, until RESUME. When the connection ends
+ * or nothing comes within STINT_CKPT_SILENCE_MS, the process goes on by itself.
+ *
+ *   process                         agent
+ *   HELLO                ->
+ *                        <-         SEND_FDS
+ *   FDS (several, SCM_RIGHTS) ->              last one has STINT_FDS_LAST
+ *                        <-         SEGMENT (any number, each with one fd)
+ *                        <-         CAPTURE (one fd: the image file)
+ *   CAPTURED             ->
+ *                        <-         KEEPALIVE (any number, at any time)
+ *                        <-         RESUME
+ *
+ * Either side may send FAILED instead of what is expected of it (the process then
+ * waits for RESUME all the same). Both ends are on one machine: native layout.
+ */
+#ifndef STINT_COMMON_CKPT_H
+#define STINT_COMMON_CKPT_H
+
+#include <stdint.h>
+
+#define STINT_SI_CHECKPOINT   (-21332) /* agent to process */
+#define STINT_SI_PARK         (-21333) /* leader to its siblings */
+#define STINT_CKPT_MAGIC      0x544e4953u
+#define STINT_CKPT_VERSION    1u
+#define STINT_CKPT_SILENCE_MS 120000
+#define STINT_FDS_MAX         200 /* descriptors in one packet (SCM_MAX_FD is 253) */
+#define STINT_CKPT_PACKET_MAX 4096
+
+enum stint_ckpt_type {
+    STINT_CKPT_HELLO = 1,
+    STINT_CKPT_SEND_FDS = 2,
+    STINT_CKPT_FDS = 3,
+    STINT_CKPT_SEGMENT = 4,
+    STINT_CKPT_CAPTURE = 5,
+    STINT_CKPT_CAPTURED = 6,
+    STINT_CKPT_KEEPALIVE = 7,
+    STINT_CKPT_RESUME = 8,
+    STINT_CKPT_FAILED = 9,
+};
+
+struct stint_ckpt_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t type; /* enum stint_ckpt_type */
+};
+
+struct stint_ckpt_hello {
+    struct stint_ckpt_header header;
+    int32_t pid; /* as the process sees itself */
+    int32_t nthreads;
+    char comm[16];
+};
+
+#define STINT_FDS_LAST 1u
+
+/* fds[i] is the number in the process of the i-th descriptor passed along; where
+ * passed[i] is 0 the kernel refused to pass it and nothing comes along for it. */
+struct stint_ckpt_fds {
+    struct stint_ckpt_header header;
+    uint32_t count;
+    uint32_t flags;
+    int32_t fds[STINT_FDS_MAX];
+    uint8_t cloexec[STINT_FDS_MAX]; /* FD_CLOEXEC or 0 */
+    uint8_t passed[STINT_FDS_MAX];
+};
+
+/* Write the part of segment `id` that is mapped at [start, start+len) to the fd
+ * that comes along, as a shared image (kind STINT_IMAGE_SHARED). `mapped` says
+ * that the process maps this segment; `write` that it is the one to store it.
+ * A packet with write == 0 carries no fd. */
+struct stint_ckpt_segment {
+    struct stint_ckpt_header header;
+    uint32_t id;
+    uint32_t kind; /* enum stint_segment_kind */
+    uint32_t write;
+    uint32_t reserved;
+    uint64_t dev, ino; /* as in /proc/self/maps: which mappings are meant */
+    uint64_t size;
+};
+
+struct stint_ckpt_capture {
+    struct stint_ckpt_header header;
+    uint64_t generation;
+    uint8_t gen_id[16];
+    uint32_t flags; /* none yet */
+    uint32_t nsegments; /* SEGMENT packets that came before */
+};
+
+struct stint_ckpt_captured {
+    struct stint_ckpt_header header;
+    uint64_t file_len;   /* bytes written, image file */
+    uint64_t data_len;   /* of which memory */
+    uint64_t mapped_len; /* bytes of mappings looked at */
+    uint64_t duration_ns;
+};
+
+struct stint_ckpt_failed {
+    struct stint_ckpt_header header;
+    int32_t error; /* positive errno value, or 0 */
+    char reason[200]; /* one line, NUL-terminated */
+};
+
+struct stint_ckpt_resume {
+    struct stint_ckpt_header header;
+};
+
+/* What the restorer passes to resume_fn (struct stint_process) in each thread,
+ * on that thread's own stack below its signal frame, at the very end: memory,
+ * ids and attributes are back, all signals are blocked. The function counts
+ * the thread as arrived, the leader waits for all and unmaps the restorer's
+ * memory at [hole_start, hole_start + hole_len), and each returns from the
+ * signal handler (rt_sigreturn) at ucontext. */
+struct stint_resume {
+    uint64_t ucontext;
+    uint64_t hole_start, hole_len; /* 0, 0 in threads other than the leader */
+    uint32_t nthreads;             /* in the process */
+    uint32_t leader;               /* 1 in the thread with tid == pid */
+    uint64_t generation;           /* restored from */
+};
+
+#endif
