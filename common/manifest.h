@@ -4,6 +4,7 @@
 #ifndef STINT_COMMON_MANIFEST_H
 #define STINT_COMMON_MANIFEST_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,6 +81,10 @@ int stint_manifest_read(int dir_fd, uint64_t generation, struct stint_manifest *
 /* The same from text in memory; `generation` is the number it must have, 0 = any. */
 int stint_manifest_parse(const char *text, size_t len, uint64_t generation,
                          struct stint_manifest *m, struct stint_err *err);
+
+/* As JSON, for programs that read what a command prints. Returns a new reference, or NULL
+ * when a text in it is no UTF-8 or memory is short. */
+json_t *stint_manifest_json(const struct stint_manifest *m);
 
 /* Find a group by name, or NULL. */
 const struct stint_manifest_group *

@@ -65,6 +65,10 @@ int stint_wire_sendf(struct stint_wire *wire, const char *t, const char *format,
 /* End the connection when what is queued has gone out (at most 5 s), then `closed`. */
 void stint_wire_finish(struct stint_wire *wire);
 
+/* True when nobody listened at any of the addresses: the coordinator that wrote
+ * DIR/coordinator.yaml is no more. To be asked when `closed` is called. */
+int stint_wire_was_refused(const struct stint_wire *wire);
+
 /* Bytes that are queued and not yet handed to the kernel. */
 size_t stint_wire_pending(const struct stint_wire *wire);
 
@@ -79,6 +83,10 @@ const char *stint_json_string(const json_t *object, const char *name,
 int64_t stint_json_int(const json_t *object, const char *name, int64_t min, int64_t max,
                        int64_t otherwise);
 int stint_json_bool(const json_t *object, const char *name, int otherwise);
+
+/* A string of any bytes, e.g. a command line: what is no UTF-8 becomes '?'.
+ * Returns a new reference, or NULL for want of memory. */
+json_t *stint_json_text(const char *bytes);
 
 /* --- for commands -------------------------------------------------------- */
 
