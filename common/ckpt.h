@@ -44,6 +44,7 @@ enum stint_ckpt_type {
     STINT_CKPT_KEEPALIVE = 7,
     STINT_CKPT_RESUME = 8,
     STINT_CKPT_FAILED = 9,
+    STINT_CKPT_UNBLOCK = 10, /* from the process, before HELLO: struct stint_ckpt_unblock */
 };
 
 struct stint_ckpt_header {
@@ -84,6 +85,8 @@ struct stint_ckpt_segment {
     uint32_t reserved;
     uint64_t dev, ino; /* as in /proc/self/maps: which mappings are meant */
     uint64_t size;
+    uint64_t generation; /* for the image, where write is set */
+    uint8_t gen_id[16];
 };
 
 struct stint_ckpt_capture {
@@ -106,6 +109,14 @@ struct stint_ckpt_failed {
     struct stint_ckpt_header header;
     int32_t error; /* positive errno value, or 0 */
     char reason[200]; /* one line, NUL-terminated */
+};
+
+/* Thread `tid` (as the process sees it) blocks SIGURG by raw system calls: the agent
+ * removes SIGURG from its mask (PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_SETSIGMASK,
+ * detach; ptrace(2)) if it can; the process puts the mask back by itself. */
+struct stint_ckpt_unblock {
+    struct stint_ckpt_header header;
+    int32_t tid;
 };
 
 struct stint_ckpt_resume {

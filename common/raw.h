@@ -30,10 +30,9 @@ static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e,
     return ret;
 }
 
-#define raw_syscall(nr, ...) RAW_PICK_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)(nr, __VA_ARGS__)
-#define RAW_PICK_(a, b, c, d, e, f, ...) raw_call_
-#define raw_call_(nr, ...) raw_call__(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define raw_call__(nr, a, b, c, d, e, f, ...)                                                \
+/* raw_syscall(number, up to six arguments...): integers or pointers. */
+#define raw_syscall(...) raw_pad_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define raw_pad_(nr, a, b, c, d, e, f, ...)                                                \
     raw_syscall6((long)(nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 /* True for the range in which the kernel returns -errno. */

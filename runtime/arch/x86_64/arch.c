@@ -1,0 +1,85 @@
+/* Registers of x86_64.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime/arch/x86_64/arch.h"
+
+#include <asm/prctl.h>
+#include <cpuid.h>
+
+#include "common/raw.h"
+
+__asm__(".text\n"
+        ".globl stint_arch_call_on_stack\n"
+        ".hidden stint_arch_call_on_stack\n"
+        ".type stint_arch_call_on_stack, @function\n"
+        "stint_arch_call_on_stack:\n"
+        "  push %rbp\n"
+        "  mov %rsp, %rbp\n"
+        "  mov %rdi, %rsp\n"
+        "  mov %rdx, %rdi\n"
+        "  call *%rsi\n"
+        "  mov %rbp, %rsp\n"
+        "  pop %rbp\n"
+        "  ret\n"
+        ".size stint_arch_call_on_stack, . - stint_arch_call_on_stack\n"
+        ".globl stint_arch_sigreturn\n"
+        ".hidden stint_arch_sigreturn\n"
+        ".type stint_arch_sigreturn, @function\n"
+        "stint_arch_sigreturn:\n"
+        "  mov %rdi, %rsp\n"
+        "  mov $15, %eax\n" /* __NR_rt_sigreturn */
+        "  syscall\n"
+        "  hlt\n"
+        ".size stint_arch_sigreturn, . - stint_arch_sigreturn\n");
+
+void stint_arch_get_bases(uint64_t *fs, uint64_t *gs)
+{
+    *fs = 0;
+    *gs = 0;
+    (void)raw_syscall(SYS_arch_prctl, ARCH_GET_FS, fs); /* cannot fail */
+    (void)raw_syscall(SYS_arch_prctl, ARCH_GET_GS, gs); /* cannot fail */
+}
+
+static uint64_t read_xcr0(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+void stint_arch_get_cpu(struct stint_cpu *cpu)
+{
+    uint32_t a, b, c, d, max;
+
+    __builtin_memset(cpu, 0, sizeof(*cpu));
+    __cpuid(0, max, b, c, d);
+    __cpuid(1, a, b, c, d);
+    cpu->leaf1_ecx = c;
+    cpu->leaf1_edx = d;
+    if (c & bit_OSXSAVE)
+        cpu->xcr0 = read_xcr0();
+    if (max >= 7) {
+        __cpuid_count(7, 0, a, b, c, d);
+        cpu->leaf7_ebx = b;
+        cpu->leaf7_ecx = c;
+        cpu->leaf7_edx = d;
+        if (a >= 1) {
+            __cpuid_count(7, 1, a, b, c, d);
+            cpu->leaf7_1_eax = a;
+        }
+    }
+    __cpuid(0x80000000, max, b, c, d);
+    if (max >= 0x80000001) {
+        __cpuid(0x80000001, a, b, c, d);
+        cpu->ext1_ecx = c;
+        cpu->ext1_edx = d;
+    }
+    for (uint32_t i = 0; max >= 0x80000004 && i < 3; i++) {
+        uint32_t part[4];
+
+        __cpuid(0x80000002 + i, part[0], part[1], part[2], part[3]);
+        __builtin_memcpy(cpu->model + 16 * i, part, 16);
+    }
+    cpu->model[sizeof(cpu->model) - 1] = '\0';
+}

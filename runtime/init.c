@@ -1,0 +1,62 @@
+/* What happens when the program starts: almost nothing.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The constructor installs one signal handler and maps one page: a handful of
+ * system calls. All else waits for a checkpoint.
+ */
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "common/raw.h"
+#include "runtime/environment.h"
+#include "runtime/interpose.h"
+#include "runtime/state.h"
+
+struct runtime stint_runtime;
+
+/* Programs that are clients of something outside the job: they are started again
+ * after a restart, not restored, and nothing of ours belongs in them. */
+static const char *const inert_programs[] = {
+    "srun",    "salloc", "sbatch", "scontrol", "squeue", "scancel",
+    "sinfo",   "sacct",  "sattach", "sbcast",  "sstat",  "stint",
+    "stint-restorer", "stint-slurm",
+};
+
+static bool is_inert(void)
+{
+    const char *path = (const char *)getauxval(AT_EXECFN), *name;
+
+    if (!path)
+        return false;
+    name = strrchr(path, '/');
+    name = name ? name + 1 : path;
+    for (size_t i = 0; i < sizeof(inert_programs) / sizeof(inert_programs[0]); i++)
+        if (strcmp(name, inert_programs[i]) == 0)
+            return true;
+    return false;
+}
+
+__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+{
+    long page;
+
+    environment_init(envp);
+    if (is_inert())
+        return;
+    page = raw_syscall(SYS_mmap, NULL, STINT_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_is_error(page))
+        return; /* no memory for a page: the program has other worries */
+    if (raw_syscall(SYS_madvise, page, STINT_PAGE_SIZE, MADV_WIPEONFORK) != 0) {
+        (void)raw_syscall(SYS_munmap, page, STINT_PAGE_SIZE);
+        return; /* before Linux 4.14 */
+    }
+    stint_runtime.state = (struct runtime_state *)page;
+    stint_runtime.no_pagemap_scan = environment_has(envp, "STINT_NO_PAGEMAP_SCAN");
+    interpose_init();
+    if (stint_signal_install() == 0)
+        interpose_unblock();
+    else
+        stint_runtime.state = NULL;
+}

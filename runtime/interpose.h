@@ -1,0 +1,50 @@
+/* The libc functions that the runtime stands in front of, and why.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Only what the kernel cannot make right: the checkpoint signal has to get through
+ * (masks), the program has to keep its own use of that signal, calls that fail with
+ * EINTR because of us have to go on (signal(7) lists them), and programs that the
+ * program executes have to load the runtime again.
+ */
+#ifndef STINT_RUNTIME_INTERPOSE_H
+#define STINT_RUNTIME_INTERPOSE_H
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "runtime/state.h"
+
+#define STINT_EXPORT __attribute__((visibility("default")))
+
+/* The next definition of a function, looked up once. */
+#define INTERPOSE_REAL(name)                                                                 \
+    ({                                                                                       \
+        static __typeof__(&name) real_;                                                      \
+        __typeof__(&name) found_ = __atomic_load_n(&real_, __ATOMIC_RELAXED);                \
+        if (__builtin_expect(!found_, 0)) {                                                  \
+            found_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                             \
+            __atomic_store_n(&real_, found_, __ATOMIC_RELAXED);                              \
+        }                                                                                    \
+        found_;                                                                              \
+    })
+
+/* program_signal.c */
+void interpose_init(void) STINT_HIDDEN;
+void interpose_unblock(void) STINT_HIDDEN;
+
+/* eintr.c: was the EINTR that a call just gave caused by a checkpoint alone?
+ * Around each attempt:  interpose_arm(); ret = real(...); if (interpose_ours(ret)) again
+ */
+void interpose_arm(void) STINT_HIDDEN;
+bool interpose_ours(long ret) STINT_HIDDEN;
+
+/* Deadlines on CLOCK_MONOTONIC. */
+uint64_t interpose_now_ns(void) STINT_HIDDEN;
+/* What is left until then, 0 when past. */
+uint64_t interpose_left_ns(uint64_t deadline_ns) STINT_HIDDEN;
+uint64_t interpose_deadline(const struct timespec *timeout) STINT_HIDDEN;
+struct timespec interpose_left(uint64_t deadline_ns) STINT_HIDDEN;
+
+#endif

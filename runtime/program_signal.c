@@ -1,0 +1,387 @@
+/* SIGURG as the program sees it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The kernel's handler for SIGURG is ours and the signal is never blocked. What the
+ * program asks for is kept here: its action in `program.action`, and per thread
+ * whether it means SIGURG to be blocked. A SIGURG of its own that comes while it
+ * is blocked is kept and queued again when the thread unblocks it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#include "common/raw.h"
+#include "runtime/arch/x86_64/arch.h"
+#include "runtime/interpose.h"
+
+#define URG_BIT (1ull << (SIGURG - 1))
+
+enum urg_mask { URG_UNKNOWN = 0, URG_OPEN, URG_BLOCKED };
+
+static struct {
+    struct sigaction action;
+    uint64_t in_mask; /* signals whose sa_mask has SIGURG, by the program's word */
+} program;
+
+static __thread struct {
+    enum urg_mask mask;
+    bool pending;
+    bool interrupted; /* a checkpoint made the current system call fail with EINTR */
+    siginfo_t info;
+} thread __attribute__((tls_model("initial-exec")));
+
+static uint64_t bits_of(const sigset_t *set)
+{
+    uint64_t bits;
+
+    memcpy(&bits, set, sizeof(bits));
+    return bits;
+}
+
+static void set_bits(sigset_t *set, uint64_t bits)
+{
+    memcpy(set, &bits, sizeof(bits));
+}
+
+void interpose_init(void)
+{
+    struct stint_sigaction inherited;
+
+    /* An ignored SIGURG stays ignored across execve(2). */
+    if (raw_syscall(SYS_rt_sigaction, SIGURG, NULL, &inherited, 8) == 0
+        && inherited.handler == (uint64_t)SIG_IGN)
+        program.action.sa_handler = SIG_IGN;
+}
+
+void interpose_unblock(void)
+{
+    uint64_t urg = URG_BIT, old = 0;
+
+    if (raw_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &urg, &old, sizeof(old)) == 0)
+        thread.mask = old & URG_BIT ? URG_BLOCKED : URG_OPEN;
+}
+
+/* A thread inherits its creator's mask; ours has no trace of SIGURG in it, but who
+ * blocks everything has blocked that too. */
+static bool is_blocked(void)
+{
+    const uint64_t signs = 1ull << (SIGIO - 1) | 1ull << (SIGWINCH - 1)
+                           | 1ull << (SIGCHLD - 1) | 1ull << (SIGPROF - 1);
+    uint64_t mask = 0;
+
+    if (thread.mask == URG_UNKNOWN) {
+        (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, sizeof(mask));
+        thread.mask = (mask & signs) == signs ? URG_BLOCKED : URG_OPEN;
+    }
+    return thread.mask == URG_BLOCKED;
+}
+
+/* --- a SIGURG that is the program's own -------------------------------------- */
+
+void stint_program_signal(int signo, siginfo_t *info, void *context)
+{
+    struct sigaction action = program.action;
+    ucontext_t *uc = context;
+    uint64_t mask, old;
+
+    if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
+        if (!is_blocked())
+            return;
+    }
+    if (is_blocked()) {
+        thread.info = *info;
+        thread.pending = true;
+        return;
+    }
+    if (action.sa_flags & (int)SA_RESETHAND)
+        program.action.sa_handler = SIG_DFL;
+    /* Our handler runs with everything blocked; the program's with what it asked. */
+    memcpy(&mask, &uc->uc_sigmask, sizeof(mask));
+    mask = (mask | bits_of(&action.sa_mask)) & ~URG_BIT;
+    (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &old, sizeof(mask));
+    if (!(action.sa_flags & SA_NODEFER))
+        thread.mask = URG_BLOCKED;
+    if (action.sa_flags & SA_SIGINFO)
+        action.sa_sigaction(signo, info, context);
+    else
+        action.sa_handler(signo);
+    (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(mask));
+    thread.mask = URG_OPEN;
+    if (thread.pending) {
+        thread.pending = false;
+        (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
+                          raw_syscall(SYS_gettid), SIGURG, &thread.info);
+    }
+}
+
+static void set_blocked(bool blocked)
+{
+    bool deliver = !blocked && thread.pending;
+
+    thread.mask = blocked ? URG_BLOCKED : URG_OPEN;
+    if (deliver) {
+        thread.pending = false;
+        (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
+                          raw_syscall(SYS_gettid), SIGURG, &thread.info);
+    }
+}
+
+/* --- EINTR that is ours ------------------------------------------------------- */
+
+void stint_note_interrupted(const ucontext_t *uc)
+{
+    uint64_t pending = 0, blocked = bits_of(&uc->uc_sigmask);
+
+    if (!stint_arch_is_eintr(uc))
+        return;
+    /* Another signal about to be delivered would have interrupted the call too. */
+    (void)raw_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+    thread.interrupted = (pending & ~blocked & ~URG_BIT) == 0;
+}
+
+void interpose_arm(void)
+{
+    thread.interrupted = false;
+}
+
+bool interpose_ours(long ret)
+{
+    bool ours = ret == -1 && errno == EINTR && thread.interrupted;
+
+    thread.interrupted = false;
+    return ours;
+}
+
+/* --- dispositions ------------------------------------------------------------- */
+
+STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    __typeof__(&sigaction) real = INTERPOSE_REAL(sigaction);
+    struct sigaction copy;
+    uint64_t bit;
+    int ret;
+
+    if (!stint_runtime.state || signo < 1 || signo > 64)
+        return real(signo, act, old);
+    if (signo == SIGURG) {
+        struct sigaction previous = program.action;
+
+        if (act) {
+            program.action = *act;
+            if (act->sa_handler == SIG_IGN)
+                thread.pending = false; /* ignoring discards, sigaction(2) */
+        }
+        if (old)
+            *old = previous;
+        return 0;
+    }
+    bit = 1ull << (signo - 1);
+    if (act) {
+        copy = *act;
+        set_bits(&copy.sa_mask, bits_of(&act->sa_mask) & ~URG_BIT);
+    }
+    ret = real(signo, act ? &copy : NULL, old);
+    if (ret != 0)
+        return ret;
+    if (old && (program.in_mask & bit))
+        set_bits(&old->sa_mask, bits_of(&old->sa_mask) | URG_BIT);
+    if (act && (bits_of(&act->sa_mask) & URG_BIT))
+        __atomic_fetch_or(&program.in_mask, bit, __ATOMIC_RELAXED);
+    else if (act)
+        __atomic_fetch_and(&program.in_mask, ~bit, __ATOMIC_RELAXED);
+    return ret;
+}
+
+static sighandler_t set_urg_handler(sighandler_t handler, int flags)
+{
+    sighandler_t old = program.action.sa_handler;
+
+    program.action = (struct sigaction){.sa_flags = flags};
+    program.action.sa_handler = handler;
+    return old;
+}
+
+STINT_EXPORT sighandler_t signal(int signo, sighandler_t handler)
+{
+    if (stint_runtime.state && signo == SIGURG)
+        return set_urg_handler(handler, SA_RESTART);
+    return INTERPOSE_REAL(signal)(signo, handler);
+}
+
+STINT_EXPORT sighandler_t bsd_signal(int signo, sighandler_t handler);
+STINT_EXPORT sighandler_t bsd_signal(int signo, sighandler_t handler)
+{
+    return signal(signo, handler);
+}
+
+STINT_EXPORT sighandler_t ssignal(int signo, sighandler_t handler)
+{
+    return signal(signo, handler);
+}
+
+STINT_EXPORT sighandler_t sysv_signal(int signo, sighandler_t handler)
+{
+    if (stint_runtime.state && signo == SIGURG)
+        return set_urg_handler(handler, (int)(SA_RESETHAND | SA_NODEFER));
+    return INTERPOSE_REAL(sysv_signal)(signo, handler);
+}
+
+/* --- masks ---------------------------------------------------------------------- */
+
+/* What the mask of this thread looks like to the program. */
+static void show_mask(sigset_t *set, bool blocked)
+{
+    if (set && blocked)
+        set_bits(set, bits_of(set) | URG_BIT);
+}
+
+static void note_mask(int how, const sigset_t *set)
+{
+    bool has = set && (bits_of(set) & URG_BIT);
+
+    if (!set)
+        return;
+    if (how == SIG_SETMASK)
+        set_blocked(has);
+    else if (has)
+        set_blocked(how == SIG_BLOCK);
+}
+
+static const sigset_t *without_urg(const sigset_t *set, sigset_t *copy)
+{
+    if (!set)
+        return NULL;
+    *copy = *set;
+    set_bits(copy, bits_of(set) & ~URG_BIT);
+    return copy;
+}
+
+STINT_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    __typeof__(&sigprocmask) real = INTERPOSE_REAL(sigprocmask);
+    sigset_t copy;
+    bool blocked;
+    int ret;
+
+    if (!stint_runtime.state)
+        return real(how, set, old);
+    blocked = is_blocked();
+    ret = real(how, without_urg(set, &copy), old);
+    if (ret == 0) {
+        show_mask(old, blocked);
+        note_mask(how, set);
+    }
+    return ret;
+}
+
+STINT_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    __typeof__(&pthread_sigmask) real = INTERPOSE_REAL(pthread_sigmask);
+    sigset_t copy;
+    bool blocked;
+    int ret;
+
+    if (!stint_runtime.state)
+        return real(how, set, old);
+    blocked = is_blocked();
+    ret = real(how, without_urg(set, &copy), old);
+    if (ret == 0) {
+        show_mask(old, blocked);
+        note_mask(how, set);
+    }
+    return ret;
+}
+
+STINT_EXPORT int sigpending(sigset_t *set)
+{
+    int ret = INTERPOSE_REAL(sigpending)(set);
+
+    if (ret == 0 && stint_runtime.state)
+        set_bits(set, (bits_of(set) & ~URG_BIT) | (thread.pending ? URG_BIT : 0));
+    return ret;
+}
+
+/* sigsuspend(2) always ends with EINTR: after a checkpoint it goes on waiting. */
+STINT_EXPORT int sigsuspend(const sigset_t *set)
+{
+    __typeof__(&sigsuspend) real = INTERPOSE_REAL(sigsuspend);
+    sigset_t copy;
+    bool blocked;
+    int ret;
+
+    if (!stint_runtime.state)
+        return real(set);
+    blocked = is_blocked();
+    note_mask(SIG_SETMASK, set);
+    do {
+        interpose_arm();
+        ret = real(without_urg(set, &copy));
+    } while (interpose_ours(ret));
+    thread.mask = blocked ? URG_BLOCKED : URG_OPEN;
+    return ret;
+}
+
+/* --- waiting for signals ----------------------------------------------------------- */
+
+/* A checkpoint's SIGURG that sigwait(3) took instead of the handler: hand it on. */
+static bool hand_on(const siginfo_t *info)
+{
+    if (info->si_signo != SIGURG
+        || (info->si_code != STINT_SI_CHECKPOINT && info->si_code != STINT_SI_PARK))
+        return false;
+    (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
+                      raw_syscall(SYS_gettid), SIGURG, info);
+    return true;
+}
+
+STINT_EXPORT int sigtimedwait(const sigset_t *set,
+                              siginfo_t *info,
+                              const struct timespec *timeout)
+{
+    __typeof__(&sigtimedwait) real = INTERPOSE_REAL(sigtimedwait);
+    uint64_t deadline;
+    struct timespec left;
+    siginfo_t taken;
+    int ret;
+
+    if (!stint_runtime.state)
+        return real(set, info, timeout);
+    if (thread.pending && (bits_of(set) & URG_BIT)) {
+        thread.pending = false;
+        if (info)
+            *info = thread.info;
+        return SIGURG;
+    }
+    deadline = timeout ? interpose_deadline(timeout) : 0;
+    for (bool again = false;; again = true) {
+        if (timeout)
+            left = again ? interpose_left(deadline) : *timeout;
+        interpose_arm();
+        ret = real(set, &taken, timeout ? &left : NULL);
+        if (!interpose_ours(ret) && !(ret == SIGURG && hand_on(&taken)))
+            break;
+    }
+    if (ret > 0 && info)
+        *info = taken;
+    return ret;
+}
+
+STINT_EXPORT int sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+    return sigtimedwait(set, info, NULL);
+}
+
+STINT_EXPORT int sigwait(const sigset_t *set, int *signo)
+{
+    siginfo_t info;
+    int ret;
+
+    do
+        ret = sigtimedwait(set, &info, NULL);
+    while (ret < 0 && errno == EINTR); /* sigwait(3) does not fail with EINTR */
+    if (ret < 0)
+        return errno;
+    *signo = ret;
+    return 0;
+}
