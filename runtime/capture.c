@@ -453,6 +453,7 @@ int capture_segment(struct capture *capture,
     struct stint_ckpt_captured captured;
     struct writer writer;
     struct store store = {.writer = &writer};
+    bool resident_only = pages_nothing_swapped(capture->text, CAPTURE_TEXT_BYTES);
     int mem_fd = stint_text_open("/proc/self/mem");
     uint64_t stored_to = 0;
     int ret;
@@ -484,7 +485,10 @@ int capture_segment(struct capture *capture,
         }
         region.end = region.start + len;
         store.region = &region;
-        store_run(region.start, region.end, &store);
+        if (!resident_only
+            || pages_walk_shared(capture->pages, CAPTURE_PAGES_BYTES, region.start,
+                                 region.end, store_run, &store) < 0)
+            store_run(region.start, region.end, &store);
         stored_to = region.addr + len;
     }
     if (ret == 0)

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 
 #include "common/raw.h"
+#include "runtime/text.h"
 
 #define PAGEMAP_PRESENT (1ull << 63)
 #define PAGEMAP_SWAPPED (1ull << 62)
@@ -119,6 +120,49 @@ int pages_walk(struct page_scan *scan,
         scan->scan = false; /* not on this kernel; nothing has been reported yet */
     }
     return walk_entries(scan, start, end, skip_file, run, arg);
+}
+
+int pages_walk_shared(uint8_t *buf,
+                      size_t size,
+                      uint64_t start,
+                      uint64_t end,
+                      pages_run_f run,
+                      void *arg)
+{
+    uint64_t run_start = 0;
+
+    for (uint64_t at = start; at < end;) {
+        uint64_t count = (end - at) / STINT_PAGE_SIZE;
+        long ret;
+
+        if (count > size)
+            count = size;
+        ret = raw_syscall(SYS_mincore, at, count * STINT_PAGE_SIZE, buf);
+        if (ret < 0)
+            return (int)ret;
+        for (uint64_t i = 0; i < count; i++, at += STINT_PAGE_SIZE) {
+            if ((buf[i] & 1) && !run_start)
+                run_start = at;
+            if (!(buf[i] & 1) && run_start) {
+                run(run_start, at, arg);
+                run_start = 0;
+            }
+        }
+    }
+    if (run_start)
+        run(run_start, end, arg);
+    return 0;
+}
+
+bool pages_nothing_swapped(char *text, size_t size)
+{
+    const char *total, *unused;
+
+    if (stint_text_read("/proc/meminfo", text, size) <= 0)
+        return false;
+    total = stint_text_field(text, "SwapTotal");
+    unused = stint_text_field(text, "SwapFree");
+    return total && unused && stint_text_decimal(&total) == stint_text_decimal(&unused);
 }
 
 static bool is_zero_page(const void *page)

@@ -28,6 +28,19 @@ int pages_walk(struct page_scan *scan,
                pages_run_f run,
                void *arg) STINT_HIDDEN;
 
+/* Likewise for a shared mapping: stretches that are in memory, in this process or not.
+ * Reading a hole of shared memory would fill it. Only right while nothing is swapped
+ * out: see pages_nothing_swapped(). */
+int pages_walk_shared(uint8_t *buf,
+                      size_t size,
+                      uint64_t start,
+                      uint64_t end,
+                      pages_run_f run,
+                      void *arg) STINT_HIDDEN;
+
+/* True when the machine has no swap space in use. text: scratch. */
+bool pages_nothing_swapped(char *text, size_t size) STINT_HIDDEN;
+
 /* len: multiple of 4096. Length of the leading stretch of pages that are all zero
  * (*zero set) or all not. */
 uint64_t pages_zero_run(const void *start, uint64_t len, bool *zero) STINT_HIDDEN;
