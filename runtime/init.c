@@ -53,6 +53,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
         return; /* before Linux 4.14 */
     }
     stint_runtime.state = (struct runtime_state *)page;
+    atomic_store(&stint_runtime.state->pid, (int32_t)raw_syscall(SYS_getpid));
     stint_runtime.no_pagemap_scan = environment_has(envp, "STINT_NO_PAGEMAP_SCAN");
     interpose_init();
     if (stint_signal_install() == 0)

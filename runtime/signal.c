@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -337,16 +338,30 @@ static void lead(struct runtime_state *state, uint64_t cookie, const ucontext_t 
     release_threads(state, &self);
 }
 
+/* A process that fork made finds no pid in its state yet and claims it. A vfork child
+ * before its exec runs in its parent's memory and must not: it shares it, which
+ * kcmp(2) tells. */
+static bool is_own_state(struct runtime_state *state)
+{
+    int32_t pid = (int32_t)raw_syscall(SYS_getpid), owner = atomic_load(&state->pid);
+
+    if (owner == 0) {
+        if (raw_syscall(SYS_kcmp, pid, raw_syscall(SYS_getppid), KCMP_VM, 0, 0) == 0)
+            return false;
+        atomic_compare_exchange_strong(&state->pid, &owner, pid);
+        owner = atomic_load(&state->pid);
+    }
+    return owner == pid;
+}
+
 static void take_checkpoint_signal(struct runtime_state *state,
                                    uint64_t cookie,
                                    const ucontext_t *uc)
 {
-    int32_t pid = (int32_t)raw_syscall(SYS_getpid), expected = 0;
     uint32_t unlocked = 0;
 
-    atomic_compare_exchange_strong(&state->pid, &expected, pid);
-    if (atomic_load(&state->pid) != pid)
-        return; /* a vfork child in its parent's memory: asked again after its exec */
+    if (!is_own_state(state))
+        return; /* asked again after its exec */
     if (cookie == state->last_cookie)
         return;
     if (!atomic_compare_exchange_strong(&state->lock, &unlocked, 1))
@@ -385,6 +400,7 @@ static void __attribute__((noreturn)) resume_thread(const struct stint_resume *f
     struct stint_resume resume = *from; /* `from` is in memory that is about to go */
 
     if (resume.leader) {
+        atomic_store(&state->pid, (int32_t)raw_syscall(SYS_getpid));
         state->generation = resume.generation;
         state->restarts++;
     }
