@@ -30,6 +30,8 @@ struct stint_agent_config {
     bool hold_sigterm;          /* SIGTERM goes to the coordinator first */
     char *const *env;           /* "NAME=value" to set for the program at a first
                                  * start, NULL-terminated; may be NULL */
+    const char *restored_text;  /* said on stderr once a restored program runs, when its
+                                 * output has been cut back already; may be NULL */
 };
 
 /* Run the program to its end.
