@@ -97,29 +97,9 @@ struct mapping_walk {
     struct writer *writer;
 };
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t len = strlen(s), tail_len = strlen(tail);
-
-    return len >= tail_len && strcmp(s + len - tail_len, tail) == 0;
-}
-
 static bool stat_path(const char *path, struct stat *st)
 {
     return raw_syscall(SYS_newfstatat, AT_FDCWD, path, st, 0) == 0;
-}
-
-/* Memory that an earlier restart mapped from its image is anonymous to the program;
- * the image may be pruned, so all of it is stored again. */
-static bool is_image(const char *path)
-{
-    char magic[9] = {0};
-
-    if (!ends_with(path, ".img") && !ends_with(path, ".img (deleted)"))
-        return false;
-    return ends_with(path, " (deleted)")
-           || (stint_text_read(path, magic, sizeof(magic)) == 8
-               && memcmp(magic, STINT_IMAGE_MAGIC, 8) == 0);
 }
 
 static const struct stint_ckpt_segment *find_segment(const struct capture *capture,
@@ -183,7 +163,7 @@ static int classify_private(struct capture *capture,
         vma->kind = entry->advice & STINT_ADV_GROWSDOWN ? STINT_VMA_STACK : STINT_VMA_ANON;
         return 0;
     }
-    if (!is_image(entry->path) && stat_path(entry->path, &st) && S_ISREG(st.st_mode)) {
+    if (!stint_maps_is_image(entry) && stat_path(entry->path, &st) && S_ISREG(st.st_mode)) {
         vma->kind = STINT_VMA_FILE;
         vma->file_size = (uint64_t)st.st_size;
         vma->file_mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
@@ -394,7 +374,7 @@ int capture_process(struct capture *capture,
     capture->nregions = 0;
     capture->mapped_len = 0;
     attributes_write(capture, &writer);
-    ret = stint_maps_walk(capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_mapping,
+    ret = stint_maps_walk("/proc/self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_mapping,
                           &walk);
     if (ret < 0 && !capture->reason[0])
         fail(capture, ret, "cannot read /proc/self/smaps", NULL);
@@ -461,7 +441,7 @@ int capture_segment(struct capture *capture,
     writer_init(&writer, fd, mem_fd, capture->staging, capture->meta, capture->meta_max);
     capture->nregions = 0;
     writer_record(&writer, STINT_REC_SHARED, &record, sizeof(record), NULL, 0);
-    ret = stint_maps_walk(capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_segment,
+    ret = stint_maps_walk("/proc/self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_segment,
                           &walk);
     writer_begin_extents(&writer);
     for (size_t i = 0; ret == 0 && i < capture->nregions; i++) {

@@ -145,7 +145,8 @@ static void parse_detail(const char *line, struct map_entry *entry)
         parse_flags(line + 8, entry);
 }
 
-int stint_maps_walk(char *buf,
+int stint_maps_walk(const char *path,
+                    char *buf,
                     size_t size,
                     struct map_entry *entry,
                     maps_visit_f visit,
@@ -156,7 +157,7 @@ int stint_maps_walk(char *buf,
     int ret = 0;
     char *line;
 
-    reader.fd = stint_text_open("/proc/self/smaps");
+    reader.fd = stint_text_open(path);
     if (reader.fd < 0)
         return reader.fd;
     while (ret == 0 && (line = next_line(&reader))) {
@@ -174,4 +175,24 @@ int stint_maps_walk(char *buf,
         ret = visit(entry, arg);
     stint_text_close(reader.fd);
     return ret;
+}
+
+static bool ends_with(const char *s, const char *tail)
+{
+    size_t len = strlen(s), tail_len = strlen(tail);
+
+    return len >= tail_len && strcmp(s + len - tail_len, tail) == 0;
+}
+
+bool stint_maps_is_image(const struct map_entry *entry)
+{
+    char magic[9] = {0};
+
+    if (entry->shared)
+        return false;
+    if (ends_with(entry->path, ".img (deleted)"))
+        return true; /* pruned since; whatever it is, it is ours alone now */
+    return ends_with(entry->path, ".img")
+           && stint_text_read(entry->path, magic, sizeof(magic)) == 8
+           && memcmp(magic, STINT_IMAGE_MAGIC, 8) == 0;
 }

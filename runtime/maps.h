@@ -28,13 +28,19 @@ struct map_entry {
 
 typedef int (*maps_visit_f)(const struct map_entry *entry, void *arg);
 
-/* Call visit for every mapping of /proc/self/smaps, ascending; a non-zero return
- * ends the walk. buf: scratch of `size` bytes, at least 16 KiB.
+/* Call visit for every mapping, ascending; a non-zero return ends the walk.
+ * path: "/proc/self/smaps", or "/proc/self/maps" (cheaper: no resident_kb, advice,
+ * maywrite). buf: scratch of `size` bytes, at least 16 KiB.
  * Returns 0, what visit returned, or -errno. */
-int stint_maps_walk(char *buf,
+int stint_maps_walk(const char *path,
+                    char *buf,
                     size_t size,
                     struct map_entry *entry,
                     maps_visit_f visit,
                     void *arg) STINT_HIDDEN;
+
+/* True when the mapping is of an image of ours (a lazy restart made it): anonymous
+ * memory as far as the program knows. */
+bool stint_maps_is_image(const struct map_entry *entry) STINT_HIDDEN;
 
 #endif

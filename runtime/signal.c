@@ -403,6 +403,7 @@ static void __attribute__((noreturn)) resume_thread(const struct stint_resume *f
         atomic_store(&state->pid, (int32_t)raw_syscall(SYS_getpid));
         state->generation = resume.generation;
         state->restarts++;
+        stint_runtime.maybe_lazy = true;
     }
     atomic_fetch_add(&state->arrived, 1);
     futex_wake(&state->arrived);

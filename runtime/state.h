@@ -62,6 +62,7 @@ struct runtime_state {
 /* The one mutable global that survives fork; set by the constructor. */
 struct runtime {
     struct runtime_state *state; /* NULL: inert in this program */
+    bool maybe_lazy;             /* restored: memory may be mapped from an image */
     bool no_pagemap_scan;        /* STINT_NO_PAGEMAP_SCAN: as on kernels before 6.7 */
 };
 extern struct runtime stint_runtime STINT_HIDDEN;
