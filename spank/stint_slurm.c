@@ -251,7 +251,7 @@ static int command_hold(uint32_t id, const char *text)
         slurm_init_job_desc_msg(&desc);
         desc.job_id = id;
         desc.priority = 0;
-        desc.alloc_sid = 0; /* as scontrol uhold: a user hold, which the owner ends */
+        desc.alloc_sid = ALLOC_SID_USER_HOLD; /* one that the owner can release */
         return slurm_update_job(&desc) ? failed("hold", id) : EXIT_SUCCESS;
     }
     if (!job.requeue && allow_requeue(id))
