@@ -261,7 +261,9 @@ struct stint_group {
     uint32_t uid, gid;
     uint64_t realtime_ns, monotonic_ns, boottime_ns; /* as the programs see them */
     uint32_t nmembers, nobjects, nsegments, reserved0;
-    uint64_t reserved[8];
+    int32_t foreground_pgid; /* of the terminal, as the programs see it; 0 = unknown */
+    uint32_t reserved1;
+    uint64_t reserved[7];
 };
 
 enum stint_member_state {
