@@ -63,6 +63,7 @@ stage_programs() {
 
 T_BUILD=${T_BUILD:-$T_ROOT/build}
 if [ -z "${T_STAGE:-}" ]; then
+    [ -x "$T_BUILD/t/procs" ] || { echo "Bail out! nothing is built in $T_BUILD"; exit 1; }
     T_OWN_STAGE=$(mktemp -d "${TMPDIR:-/tmp}/stint-stage.XXXXXX") || exit 1
     chmod 755 "$T_OWN_STAGE"
     T_STAGE=$T_OWN_STAGE

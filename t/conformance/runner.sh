@@ -1,0 +1,169 @@
+# Runs conformance cases in the ways that a job can go. Sourced after lib.sh.
+# SPDX-License-Identifier: Apache-2.0
+#
+# The cases of a batch run at once below one driver, so that one launch, checkpoint and
+# restart serves them all. A batch that fails as a whole is halved until the case that is
+# to blame stands alone.
+
+CONF=$T_STAGE/t/conformance
+CONF_TABLE=$T_DIR/conformance/table
+CONF_BATCH=${CONF_BATCH:-48}
+conf_batches=0
+
+conf_expect() { # TOPIC/CASE: what the table says of it
+    awk -v name="$1" -v who="${T_AS:-root}" '
+        $1 == name && ($3 == "" || $3 == who) { $1 = ""; sub(/^ /, ""); sub(/ (root|user)$/, ""); found = $0 }
+        END { print found == "" ? "restore" : found }' "$CONF_TABLE"
+}
+
+conf_cases() { # TOPIC...: all their cases
+    for t_topic in "$@"; do
+        "$CONF/conf-$t_topic" | sed "s,^,$t_topic/,"
+    done
+}
+
+conf_select() { # KIND CASE...: those with that expectation (restore, refuse, slow, todo)
+    t_kind=$1
+    shift
+    for t_case in "$@"; do
+        case $(conf_expect "$t_case") in "$t_kind"*) echo "$t_case" ;; esac
+    done
+}
+
+conf_job() { # a fresh name and directory; sets JOB
+    conf_batches=$((conf_batches + 1))
+    JOB=conf$conf_batches
+    mkdir -m 1777 "$T/$JOB.cases"
+}
+
+conf_steps() { # MODE: what happens to the job $JOB between ready and go
+    t_mode=$1
+    case $t_mode in
+    native) return 0 ;;
+    continue) job_checkpoint "$JOB" && job_alive "$JOB" ;;
+    restart) conf_kill_and_restart ;;
+    thrice) conf_kill_and_restart && conf_kill_and_restart && conf_kill_and_restart ;;
+    esac
+}
+
+conf_kill_and_restart() {
+    job_checkpoint "$JOB" --kill || return 1
+    job_end "$JOB" 60 || { diag "the job did not end after checkpoint --kill"; return 1; }
+    job_restart "$JOB"
+    job_alive "$JOB" 90 || { diag "not alive after the restart"; return 1; }
+}
+
+conf_begin() { # MODE CASE...
+    t_mode=$1
+    shift
+    if [ "$t_mode" = native ]; then
+        # shellcheck disable=SC2046 # words
+        (
+            trap - EXIT
+            GATE=$T/$JOB.gate $(as_words) "$CONF/driver" "$T/$JOB.cases" "$@"
+            echo $? >"$T/$JOB.status"
+        ) </dev/null >>"$T/$JOB.out" 2>>"$T/$JOB.err" &
+    else
+        job_launch "$JOB" "$CONF/driver" "$T/$JOB.cases" "$@"
+    fi
+    job_ready "$JOB" 90 || { diag "the cases were never all ready"; return 1; }
+}
+
+conf_verdict() { # MODE CASE: one TAP point
+    t_out=$T/$JOB.cases/$(echo "$2" | tr / .)/out
+    t_label="$2: $1${T_AS:+ as an ordinary user}${T_LABEL:+ $T_LABEL}"
+    case $(tail -n 1 "$t_out" 2>/dev/null) in
+    PASS) pass "$t_label" ;;
+    SKIP*) skip "$t_label" "$(sed -n 's/^SKIP //p' "$t_out")" ;;
+    *) fail "$t_label" "$(cat "$t_out" 2>/dev/null || echo "it never said anything")" || : ;;
+    esac
+}
+
+# conf_batch MODE CASE...: MODE is native, continue, restart or thrice
+conf_batch() {
+    conf_mode=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    conf_job
+    if conf_begin "$conf_mode" "$@" && conf_steps "$conf_mode" 2>"$T/$JOB.steps" &&
+        job_go "$JOB" && job_end "$JOB" 120; then
+        for t_case in "$@"; do
+            conf_verdict "$conf_mode" "$t_case"
+        done
+        rm -rf "$T/$JOB" "$T/$JOB".*
+        return 0
+    fi
+    diag "$conf_mode: this batch failed as a whole: $*"
+    diag_file "$T/$JOB.steps"
+    job_diag "$JOB"
+    job_kill9 "$JOB"
+    if [ $# -eq 1 ]; then
+        fail "$1: $conf_mode${T_AS:+ as an ordinary user}${T_LABEL:+ $T_LABEL}" \
+            "$(cat "$T/$JOB.cases"/*/out 2>/dev/null)" || :
+        rm -rf "$T/$JOB" "$T/$JOB".*
+        return 0
+    fi
+    rm -rf "$T/$JOB" "$T/$JOB".*
+    t_half=$(($# / 2))
+    conf_part 1 $t_half "$@" >"$T/half.$conf_batches"
+    conf_part $((t_half + 1)) $# "$@" >"$T/rest.$conf_batches"
+    conf_level=$conf_batches
+    # the recursion changes these names; the lists are read before it
+    # shellcheck disable=SC2046
+    set -- "$conf_mode" "$(cat "$T/half.$conf_level")" "$(cat "$T/rest.$conf_level")"
+    # shellcheck disable=SC2086
+    conf_batch "$1" $2
+    # shellcheck disable=SC2086
+    conf_batch "$1" $3
+}
+
+conf_part() { # FROM TO WORD...
+    t_from=$1
+    t_to=$2
+    shift 2
+    t_i=0
+    for t_word in "$@"; do
+        t_i=$((t_i + 1))
+        if [ $t_i -ge "$t_from" ] && [ $t_i -le "$t_to" ]; then echo "$t_word"; fi
+    done
+}
+
+# conf_run MODE CASE...: in batches of CONF_BATCH
+conf_run() {
+    t_way=$1
+    shift
+    while [ $# -gt 0 ]; do
+        t_these=$(conf_part 1 "$CONF_BATCH" "$@")
+        t_n=$#
+        [ "$t_n" -le "$CONF_BATCH" ] || t_n=$CONF_BATCH
+        shift "$t_n"
+        conf_rest="$*"
+        conf_way=$t_way
+        # shellcheck disable=SC2086
+        conf_batch "$t_way" $t_these
+        t_way=$conf_way
+        # shellcheck disable=SC2086
+        set -- $conf_rest
+    done
+}
+
+# conf_refused CASE REGEX: the checkpoint says why not, and the program goes on
+conf_refused() {
+    conf_job
+    t_label="$1: refused${T_AS:+ as an ordinary user}"
+    if ! conf_begin continue "$1"; then
+        fail "$t_label" "it never came to the checkpoint" || :
+    elif job_checkpoint "$JOB" >"$T/$JOB.said" 2>&1; then
+        fail "$t_label" "the checkpoint succeeded" || :
+    elif ! grep -Eq -- "$2" "$T/$JOB.said"; then
+        fail "$t_label" "the reason does not match /$2/: $(cat "$T/$JOB.said")" || :
+    elif ! job_alive "$JOB"; then
+        fail "$t_label" "the program does not go on" || :
+    else
+        job_go "$JOB"
+        job_end "$JOB"
+        conf_verdict refused "$1"
+    fi
+    job_kill9 "$JOB"
+    rm -rf "$T/$JOB" "$T/$JOB".*
+}
