@@ -156,7 +156,9 @@ static void take_pending(struct capture *capture, struct slot *slot, struct pend
 static void write_pending(struct capture *capture, struct writer *writer)
 {
     struct pending_list list = {.max = PENDING_MAX,
-                                .infos = (void *)capture->pages};
+                                .infos = (void *)capture->pages,
+                                .text = capture->text,
+                                .text_size = CAPTURE_TEXT_BYTES};
     const uint64_t urg = 1ull << (SIGURG - 1);
 
     _Static_assert(PENDING_MAX * 128 <= CAPTURE_PAGES_BYTES, "pending signals fit");
@@ -167,7 +169,8 @@ static void write_pending(struct capture *capture, struct writer *writer)
         for (int shared = 0; shared < 2; shared++) {
             if (shared && !(slot->thread.flags & STINT_THREAD_LEADER))
                 continue;
-            if (!(stint_thread_pending_mask(tid, shared) & ~urg))
+            if (!(stint_thread_pending_mask(tid, shared, capture->text, CAPTURE_TEXT_BYTES)
+                  & ~urg))
                 continue;
             list.tid = shared ? 0 : tid;
             take_pending(capture, slot, &list);

@@ -300,42 +300,49 @@ int stint_signal_command(struct slot *slot, uint32_t command)
     return 0;
 }
 
-static void run_session(void *session)
+struct leadership {
+    struct runtime_state *state;
+    struct session session;
+};
+
+static void lead_on_own_stack(void *arg)
 {
+    struct leadership *lead = arg;
+    struct session *session = &lead->session;
+
+    session->nthreads =
+        (uint32_t)quiesce_threads(lead->state, session, &session->straggler);
+    session->slots = atomic_load(&lead->state->slots);
     stint_session_run(session);
 }
 
+/* The program's stack, or its alternate one, may be small: everything but the first
+ * steps happens on a stack of our own. */
 static void lead(struct runtime_state *state, uint64_t cookie, const ucontext_t *uc)
 {
     struct slot self = {.ucontext = uc};
-    struct session session = {.self = &self};
-    int32_t straggler;
-    void *stack;
-    long ret;
+    struct leadership lead = {.state = state, .session = {.self = &self}};
+    struct session *session = &lead.session;
+    long stack;
 
-    session.channel = connect_agent(cookie);
-    if (session.channel < 0)
+    session->channel = connect_agent(cookie);
+    if (session->channel < 0)
         return;
-    stint_thread_describe(&self.thread, uc);
-    atomic_store(&state->slots, &self);
-    atomic_store(&state->parked, 0);
-    atomic_fetch_add(&state->epoch, 1);
-    session.nthreads = (uint32_t)quiesce_threads(state, &session, &straggler);
-    session.slots = atomic_load(&state->slots);
-    session.straggler = straggler;
-
-    ret = raw_syscall(SYS_mmap, NULL, ARENA_STACK_BYTES, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!raw_is_error(ret)) {
-        stack = (void *)ret;
-        session.stack.start = (uint64_t)ret;
-        session.stack.end = (uint64_t)ret + ARENA_STACK_BYTES;
-        stint_arch_call_on_stack((char *)stack + ARENA_STACK_BYTES, run_session, &session);
+    stack = raw_syscall(SYS_mmap, NULL, ARENA_STACK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!raw_is_error(stack)) {
+        session->stack.start = (uint64_t)stack;
+        session->stack.end = (uint64_t)stack + ARENA_STACK_BYTES;
+        stint_thread_describe(&self.thread, uc);
+        atomic_store(&state->slots, &self);
+        atomic_store(&state->parked, 0);
+        atomic_fetch_add(&state->epoch, 1);
+        stint_arch_call_on_stack((void *)session->stack.end, lead_on_own_stack, &lead);
         (void)raw_syscall(SYS_munmap, stack, ARENA_STACK_BYTES);
+        release_threads(state, &self);
     }
-    (void)raw_syscall(SYS_close, session.channel);
+    (void)raw_syscall(SYS_close, session->channel);
     state->last_cookie = cookie;
-    release_threads(state, &self);
 }
 
 /* A process that fork made finds no pid in its state yet and claims it. A vfork child

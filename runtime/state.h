@@ -42,6 +42,8 @@ struct pending_list {
     uint32_t count, max;
     int32_t tid; /* 0: those of the process */
     uint8_t (*infos)[128];
+    char *text; /* scratch for a status file: the thread's stack may be small */
+    size_t text_size;
 };
 
 /* Lives in a page with MADV_WIPEONFORK: a forked child finds zeroes, and so does a
@@ -83,7 +85,10 @@ void stint_note_interrupted(const ucontext_t *uc) STINT_HIDDEN;
 void stint_thread_describe(struct stint_thread *thread,
                            const ucontext_t *uc) STINT_HIDDEN;
 void stint_thread_take_pending(struct pending_list *list, bool shared) STINT_HIDDEN;
-uint64_t stint_thread_pending_mask(int32_t tid, bool shared) STINT_HIDDEN;
+uint64_t stint_thread_pending_mask(int32_t tid,
+                                   bool shared,
+                                   char *text,
+                                   size_t size) STINT_HIDDEN;
 
 /* session.c: the leader's part, on the arena's stack, siblings stopped. */
 struct session {

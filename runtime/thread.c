@@ -97,13 +97,13 @@ void stint_thread_describe(struct stint_thread *thread, const ucontext_t *uc)
     describe_capabilities(thread);
 }
 
-uint64_t stint_thread_pending_mask(int32_t tid, bool shared)
+uint64_t stint_thread_pending_mask(int32_t tid, bool shared, char *text, size_t size)
 {
-    char path[64], text[4096];
+    char path[64];
     const char *value;
 
     stint_text_task_path(path, sizeof(path), tid, "status");
-    if (stint_text_read(path, text, sizeof(text)) <= 0)
+    if (stint_text_read(path, text, size) <= 0)
         return 0;
     value = stint_text_field(text, shared ? "ShdPnd" : "SigPnd");
     return value ? stint_text_hex(&value) : 0;
@@ -130,7 +130,9 @@ void stint_thread_take_pending(struct pending_list *list, bool shared)
 
     list->count = 0;
     while (list->count < list->max
-           && (mask = stint_thread_pending_mask(tid, shared)) != 0) {
+           && (mask = stint_thread_pending_mask(tid, shared, list->text,
+                                              list->text_size))
+                  != 0) {
         uint8_t *info = list->infos[list->count];
 
         memset(info, 0, sizeof(list->infos[0]));
