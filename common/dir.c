@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -233,4 +234,14 @@ int stint_dir_log(int dir_fd, struct stint_err *err)
     if (fd < 0)
         return stint_err_set(err, -errno, "open the directory's log");
     return fd;
+}
+
+int stint_dir_room(int dir_fd, uint64_t *bytes, struct stint_err *err)
+{
+    struct statvfs vfs;
+
+    if (fstatvfs(dir_fd, &vfs) < 0)
+        return stint_err_set(err, -errno, "free space of the checkpoint directory");
+    *bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    return 0;
 }

@@ -86,6 +86,10 @@ int stint_dir_drop(int dir_fd, uint64_t generation, struct stint_err *err);
  * removed: how many leftovers went; may be NULL. Returns 0, or -errno with *err set. */
 int stint_dir_clean(int dir_fd, unsigned *removed, struct stint_err *err);
 
+/* Bytes that an unprivileged user can still write there.
+ * Returns 0, or -errno with *err set. */
+int stint_dir_room(int dir_fd, uint64_t *bytes, struct stint_err *err);
+
 /* Remove the oldest generations beyond `keep` (at least 1). Never the committed one.
  * removed: how many went; may be NULL. Returns 0, or -errno with *err set. */
 int stint_dir_prune(int dir_fd, unsigned keep, unsigned *removed, struct stint_err *err);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/manifest.h"
 
 #define LINK_TMP ".manifest.yaml.tmp"
@@ -213,6 +214,7 @@ static int point_to(int dir_fd, uint64_t generation, struct stint_err *err)
     (void)unlinkat(dir_fd, LINK_TMP, 0); /* left by a kill; mostly not there */
     if (symlinkat(target, dir_fd, LINK_TMP) < 0)
         return stint_err_set(err, -errno, "make a symlink to %s", target);
+    stint_fault_kill("dir-symlink");
     if (renameat(dir_fd, LINK_TMP, dir_fd, STINT_MANIFEST_NAME) < 0) {
         int ret = stint_err_set(err, -errno, "point " STINT_MANIFEST_NAME " to %s", name);
 
@@ -240,6 +242,7 @@ int stint_dir_commit(int dir_fd, uint64_t generation, struct stint_err *err)
         return stint_err_set(err, -errno, "fsync %s", unfinished);
     if (renameat(dir_fd, unfinished, dir_fd, name) < 0)
         return stint_err_set(err, -errno, "rename %s to %s", unfinished, name);
+    stint_fault_kill("dir-renamed");
     if (fsync(dir_fd) < 0)
         ret = stint_err_set(err, -errno, "fsync the checkpoint directory");
     else
@@ -376,6 +379,7 @@ static int remove_generation(int dir_fd, uint64_t generation, struct stint_err *
     stint_generation_name(generation, 0, name);
     if (renameat(dir_fd, name, dir_fd, unfinished) < 0)
         return stint_err_set(err, -errno, "remove %s", name);
+    stint_fault_kill("dir-pruning");
     return remove_tree(dir_fd, unfinished, 2, err);
 }
 

@@ -85,6 +85,7 @@ static int write_text(int gen_fd, const char *text, size_t len)
 int stint_manifest_write(const struct stint_manifest *m, int gen_fd, struct stint_err *err)
 {
     STINT_AUTO_FREE char *text = NULL;
+    struct stint_manifest back;
     json_t *file = stint_manifest_json(m);
     size_t len = 0;
     int ret;
@@ -95,6 +96,11 @@ int stint_manifest_write(const struct stint_manifest *m, int gen_fd, struct stin
     json_decref(file);
     if (ret < 0)
         return ret;
+    /* what cannot be read back must not be committed */
+    ret = stint_manifest_parse(text, len, m->generation, &back, err);
+    if (ret < 0)
+        return ret;
+    stint_manifest_deinit(&back);
     ret = write_text(gen_fd, text, len);
     if (ret < 0) {
         if (ret != -EEXIST)
