@@ -1,0 +1,95 @@
+/* What the commands share.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "coordinator/commands.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/cleanup.h"
+#include "common/dir.h"
+#include "common/jobdir.h"
+#include "common/paths.h"
+#include "coordinator/helper.h"
+
+#define ASK_TIMEOUT_MS 35000 /* the helper gives up by itself after 30 s */
+
+struct answer {
+    struct event_base *base;
+    int status;
+    char *path;
+    char text[512];
+};
+
+static void on_answer(int status, const char *output, const char *errors, void *arg)
+{
+    struct answer *answer = arg;
+
+    answer->status = status;
+    answer->path = strdup(output);
+    snprintf(answer->text, sizeof(answer->text), "%s",
+             strncmp(errors, "stint: ", 7) == 0 ? errors + 7 : errors);
+}
+
+/* Ask stint-slurm for the directory of a job. */
+static int ask_slurm(const char *id, char **path, struct stint_err *err)
+{
+    STINT_AUTO_FREE char *program = NULL;
+    struct answer answer = {.status = -EIO};
+    struct helper *helper;
+    int ret;
+
+    ret = stint_path_find("stint-slurm", &program, err);
+    if (ret < 0)
+        return ret;
+    answer.base = event_base_new();
+    if (!answer.base)
+        return stint_err_set(err, -ENOMEM, "ask Slurm");
+    ret = helper_start(answer.base, (const char *const[]){program, "dir", id, NULL},
+                       ASK_TIMEOUT_MS, on_answer, &answer, &helper, err);
+    if (ret == 0)
+        (void)event_base_dispatch(answer.base); /* until the helper has ended */
+    event_base_free(answer.base);
+    if (ret < 0)
+        return ret;
+    if (answer.status == 0 && answer.path && answer.path[0] == '/') {
+        *path = answer.path;
+        return 0;
+    }
+    free(answer.path);
+    return stint_err_set(err, -ENOENT, "there is no directory %s, and no such job: %s.", id,
+                         answer.text[0] ? answer.text : "Slurm does not answer");
+}
+
+int command_dir(const char *argument, char **path, struct stint_err *err)
+{
+    struct stat st;
+
+    if (stat(argument, &st) < 0 && errno == ENOENT && stint_jobdir_is_id(argument))
+        return ask_slurm(argument, path, err);
+    *path = strdup(argument);
+    return *path ? 0 : stint_err_set(err, -ENOMEM, "%s", argument);
+}
+
+int command_open(const char *argument, int *fd, char **path, struct stint_err *err)
+{
+    STINT_AUTO_FREE char *named = NULL;
+    int ret = command_dir(argument, &named, err);
+
+    return ret < 0 ? ret : stint_dir_open(named, fd, path, err);
+}
+
+int command_generation(const char *text, uint64_t *generation, struct stint_err *err)
+{
+    const char *digits = strncmp(text, "gen-", 4) == 0 ? text + 4 : text;
+    size_t len = strlen(digits);
+
+    if (len == 0 || len > 15 || strspn(digits, "0123456789") != len
+        || strspn(digits, "0") == len)
+        return stint_err_set(err, -EINVAL, "'%.64s' is no number of a generation.", text);
+    *generation = strtoull(digits, NULL, 10);
+    return 0;
+}

@@ -1,0 +1,695 @@
+/* The coordinator: life time, timers, transitions.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "coordinator/coordinator.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/endpoint.h"
+#include "common/fault.h"
+#include "common/log.h"
+#include "common/manifest.h"
+#include "common/timefmt.h"
+#include "common/wire.h"
+#include "coordinator/coordinator_private.h"
+#include "coordinator/generation.h"
+
+#define LOCK_WAIT_MS     3000   /* a coordinator that is ending */
+#define LOCK_POLL_MS     20
+#define ALONE_MS         30000  /* without any agent */
+#define SILENCE_MS       30000  /* without a sign of life of an agent in a phase */
+#define QUIESCE_MS       90000
+#define STUCK_MS         600000 /* signs of life, but nothing written */
+#define ENDING_MS        30000
+#define LEAVE_MS         5000   /* for answers to go out */
+#define RETRY_MS         10000
+
+uint64_t coordinator_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+unsigned coordinator_count_agents(const struct coordinator *c)
+{
+    unsigned n = 0;
+
+    FOR_EACH_AGENT(c, peer)
+        n++;
+    return n;
+}
+
+/* --- transitions ------------------------------------------------------------ */
+
+static void perform(struct coordinator *c, enum coordinator_action action);
+
+void coordinator_event(struct coordinator *c, enum coordinator_event event)
+{
+    const struct coordinator_transition *t = coordinator_transition(c->state, event);
+    char point[40];
+
+    if (!t)
+        return;
+    stint_debug("%s -> %s", coordinator_state_name(t->from), coordinator_state_name(t->to));
+    c->state = t->to;
+    c->phase_ms = coordinator_now_ms();
+    snprintf(point, sizeof(point), "coordinator-%s", coordinator_state_name(t->to));
+    stint_fault_kill(point);
+    perform(c, t->action);
+    if (c->had_agent && coordinator_count_agents(c) == 0)
+        coordinator_event(c, EVENT_ALL_GONE);
+}
+
+void coordinator_fail(struct coordinator *c, int code, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(c->failure, sizeof(c->failure), fmt, args);
+    va_end(args);
+    c->failure_code = code;
+    coordinator_event(c, EVENT_FAILED);
+}
+
+void coordinator_check_parts(struct coordinator *c)
+{
+    enum peer_part done = c->state == STATE_QUIESCE ? PART_QUIESCED : PART_CAPTURED;
+
+    if (c->state != STATE_QUIESCE && c->state != STATE_CAPTURE)
+        return;
+    FOR_EACH_AGENT(c, peer)
+        if (peer->part != PART_NONE && peer->part < done)
+            return;
+    coordinator_event(c, c->state == STATE_QUIESCE ? EVENT_ALL_QUIESCED : EVENT_ALL_CAPTURED);
+}
+
+void coordinator_start_next(struct coordinator *c)
+{
+    if (c->state != STATE_IDLE || !c->next.wanted)
+        return;
+    if (coordinator_count_agents(c) == 0) {
+        memset(&c->next, 0, sizeof(c->next));
+        peers_answer(c, WAIT_NEXT, 75, "no program has connected yet");
+        return;
+    }
+    c->current = c->next;
+    memset(&c->next, 0, sizeof(c->next));
+    coordinator_event(c, EVENT_START);
+}
+
+static void leave_generation(struct coordinator *c)
+{
+    FOR_EACH_AGENT(c, peer)
+        peer->part = PART_NONE;
+    generation_free(c->generation);
+    c->generation = NULL;
+}
+
+/* --- actions ------------------------------------------------------------------ */
+
+static void action_start(struct coordinator *c)
+{
+    struct stint_err err;
+    uint64_t room;
+
+    peers_move(c, WAIT_NEXT, WAIT_CURRENT);
+    c->failure[0] = '\0';
+    /* what an aborted generation left while its agents still wrote */
+    if (stint_dir_clean(c->dir_fd, NULL, &err) < 0)
+        stint_debug("%s", err.text);
+    if (stint_dir_room(c->dir_fd, &room, &err) == 0 && room < c->history.bytes) {
+        char have[STINT_SIZE_TEXT_MAX], need[STINT_SIZE_TEXT_MAX];
+
+        coordinator_fail(c, 1, "no room: %s are free, the last checkpoint took %s",
+                         stint_size_format(room, have),
+                         stint_size_format(c->history.bytes, need));
+        return;
+    }
+    if (generation_begin(c->dir_fd, c->dir, &c->generation, &err) < 0) {
+        coordinator_fail(c, 1, "%s", err.text);
+        return;
+    }
+    FOR_EACH_AGENT(c, peer)
+        peer_send_checkpoint(peer);
+}
+
+static void action_capture(struct coordinator *c)
+{
+    uint64_t now = coordinator_now_ms();
+
+    FOR_EACH_AGENT(c, peer)
+        if (peer->part == PART_QUIESCED) {
+            peer->part = PART_CAPTURING;
+            peer->heard_ms = now;
+            peer->grown_ms = now;
+            peer->bytes = 0;
+            (void)stint_wire_sendf(peer->wire, "capture", "s:I", "generation",
+                                   (json_int_t)c->generation->number); /* else: closed */
+        }
+}
+
+static void record_success(struct coordinator *c, const struct stint_manifest *m,
+                           uint64_t duration_ms)
+{
+    struct history *h = &c->history;
+    char size[STINT_SIZE_TEXT_MAX], took[STINT_DURATION_TEXT_MAX];
+
+    h->generation = m->generation;
+    h->committed = m->committed;
+    h->duration_ms = duration_ms;
+    h->stall_ms = m->stall_ms;
+    h->bytes = m->bytes;
+    h->processes = m->processes;
+    h->count++;
+    h->failure[0] = '\0';
+    if (duration_ms > h->longest_ms)
+        h->longest_ms = duration_ms;
+    stint_info("generation %llu committed: %s, %llu processes, %s",
+               (unsigned long long)m->generation, stint_size_format(m->bytes, size),
+               (unsigned long long)m->processes,
+               stint_duration_format((double)duration_ms / 1000, took));
+}
+
+static void action_commit(struct coordinator *c)
+{
+    struct stint_manifest manifest = {0};
+    struct generation_facts facts = {
+        .slurm_job = c->config->slurm_job ? c->config->slurm_job : "",
+        .run = (uint64_t)c->slurm.info.restart_count + 1,
+        .duration_ms = coordinator_now_ms() - c->generation->started_ms,
+        .held = c->current.kill || c->current.final,
+    };
+    struct stint_err err;
+
+    if (generation_commit(c->generation, c->dir_fd, &facts, &manifest, &err) < 0) {
+        coordinator_fail(c, 1, "%s", err.text);
+        return;
+    }
+    record_success(c, &manifest, coordinator_now_ms() - c->generation->started_ms);
+    stint_manifest_deinit(&manifest);
+    if (stint_dir_prune(c->dir_fd, c->config->keep, NULL, &err) < 0)
+        stint_warn("%s", err.text);
+    peers_send_part(c, "committed", NULL);
+    coordinator_event(c, c->current.final  ? EVENT_COMMITTED_HOLD
+                         : c->current.kill ? EVENT_COMMITTED_END
+                                           : EVENT_COMMITTED);
+}
+
+/* The interval counts from the start of the last checkpoint; however long that took,
+ * the program gets a moment to work. */
+static void set_next_due(struct coordinator *c, uint64_t started_ms)
+{
+    uint64_t soonest = coordinator_now_ms() + 1000;
+    uint64_t at = started_ms + (uint64_t)c->interval_s * 1000;
+
+    if (c->interval_s)
+        coordinator_set_due(c, at > soonest ? at : soonest);
+}
+
+static void action_announce(struct coordinator *c)
+{
+    uint64_t started_ms = c->generation->started_ms;
+
+    peers_answer(c, WAIT_CURRENT, 0, NULL);
+    leave_generation(c);
+    set_next_due(c, started_ms);
+    end_of_stint_committed(c);
+    coordinator_start_next(c);
+}
+
+static void action_requeue(struct coordinator *c)
+{
+    peers_answer(c, WAIT_CURRENT, 0, NULL);
+    end_of_stint_committed(c);
+    end_of_stint_requeue(c);
+}
+
+static void record_failure(struct coordinator *c)
+{
+    unsigned long long number = c->generation ? c->generation->number : 0;
+
+    c->history.failures++;
+    /* said once, not at every interval */
+    if (strcmp(c->failure, c->history.failure) == 0)
+        stint_debug("no checkpoint: %s", c->failure);
+    else if (number)
+        stint_warn("checkpoint %llu failed: %s", number, c->failure);
+    else
+        stint_warn("no checkpoint: %s", c->failure);
+    snprintf(c->history.failure, sizeof(c->history.failure), "%s", c->failure);
+}
+
+static void abort_generation(struct coordinator *c)
+{
+    record_failure(c);
+    if (c->generation) {
+        peers_send_part(c, "abort", c->failure);
+        generation_drop(c->generation, c->dir_fd);
+    }
+    peers_answer(c, WAIT_CURRENT, c->failure_code, c->failure);
+    leave_generation(c);
+}
+
+static void action_abort(struct coordinator *c)
+{
+    uint64_t wait_ms = (uint64_t)c->interval_s * 1000;
+
+    abort_generation(c);
+    if (c->failure_code == 75 && wait_ms > RETRY_MS)
+        wait_ms = RETRY_MS;
+    if (c->interval_s)
+        coordinator_set_due(c, coordinator_now_ms() + wait_ms);
+    end_of_stint_failed(c);
+    coordinator_start_next(c);
+}
+
+static void action_resume(struct coordinator *c)
+{
+    uint64_t started_ms = c->generation->started_ms;
+
+    stint_warn("checkpoint %llu is good, but the job was not requeued: %s",
+               (unsigned long long)c->generation->number, c->failure);
+    snprintf(c->history.failure, sizeof(c->history.failure), "%s", c->failure);
+    peers_send_part(c, "resume", NULL);
+    leave_generation(c);
+    set_next_due(c, started_ms);
+    end_of_stint_failed(c);
+    coordinator_start_next(c);
+}
+
+static void action_end(struct coordinator *c)
+{
+    json_int_t number = c->generation ? (json_int_t)c->generation->number : 0;
+
+    if (!c->end_reason[0])
+        snprintf(c->end_reason, sizeof(c->end_reason), "ended after checkpoint %lld",
+                 (long long)number);
+    peers_move(c, WAIT_CURRENT, WAIT_END);
+    memset(&c->next, 0, sizeof(c->next));
+    peers_answer(c, WAIT_NEXT, 1, "the programs are being ended");
+    FOR_EACH_AGENT(c, peer)
+        (void)stint_wire_sendf(peer->wire, "end", "s:I, s:s", "generation", number, "reason",
+                               c->end_reason); /* else: closed */
+    leave_generation(c);
+}
+
+static int is_left(const struct coordinator *c)
+{
+    return c->peers == NULL;
+}
+
+/* Everybody is answered, the directory is free for another coordinator; the loop goes on
+ * until the answers have gone out. */
+static void action_finish(struct coordinator *c)
+{
+    const struct timeval limit = {LEAVE_MS / 1000, 0};
+
+    end_of_stint_stop(c);
+    (void)unlinkat(c->dir_fd, STINT_ENDPOINT_NAME, 0); /* a stale one does no harm */
+    if (c->listener)
+        evconnlistener_free(c->listener);
+    c->listener = NULL;
+    event_del(c->tick);
+    event_del(c->due);
+    peers_answer(c, WAIT_NEXT, 1, "the program has ended");
+    peers_answer(c, WAIT_CURRENT, 1, "the program has ended");
+    stint_cleanup_close(&c->lock_fd);
+    c->lock_fd = -1;
+    peers_answer(c, WAIT_END, 0, NULL);
+    for (struct peer *peer = c->peers; peer; peer = peer->next)
+        stint_wire_finish(peer->wire);
+    if (is_left(c))
+        event_base_loopbreak(c->base);
+    else
+        (void)event_base_loopexit(c->base, &limit); /* else peers end it */
+}
+
+static void perform(struct coordinator *c, enum coordinator_action action)
+{
+    switch (action) {
+    case ACTION_START:
+        action_start(c);
+        break;
+    case ACTION_CAPTURE:
+        action_capture(c);
+        break;
+    case ACTION_COMMIT:
+        action_commit(c);
+        break;
+    case ACTION_ANNOUNCE:
+        action_announce(c);
+        break;
+    case ACTION_REQUEUE:
+        action_requeue(c);
+        break;
+    case ACTION_ABORT:
+        action_abort(c);
+        break;
+    case ACTION_RESUME:
+        action_resume(c);
+        break;
+    case ACTION_END:
+        action_end(c);
+        break;
+    case ACTION_ABORT_END:
+        snprintf(c->failure, sizeof(c->failure), "%s", c->end_reason);
+        c->failure_code = 1;
+        abort_generation(c);
+        action_end(c);
+        break;
+    case ACTION_ABORT_FINISH:
+        if (!c->failure[0])
+            snprintf(c->failure, sizeof(c->failure), "the program has ended");
+        c->failure_code = 1;
+        abort_generation(c);
+        action_finish(c);
+        break;
+    case ACTION_FINISH:
+        action_finish(c);
+        break;
+    case ACTION_NONE:
+    default:
+        break;
+    }
+}
+
+/* --- timers and signals --------------------------------------------------------- */
+
+void coordinator_set_due(struct coordinator *c, uint64_t at_ms)
+{
+    uint64_t now = coordinator_now_ms();
+    uint64_t wait = at_ms > now ? at_ms - now : 0;
+    const struct timeval tv = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};
+
+    c->due_ms = at_ms;
+    if (at_ms == 0)
+        event_del(c->due);
+    else
+        (void)evtimer_add(c->due, &tv); /* memory was taken at creation */
+}
+
+void coordinator_set_interval(struct coordinator *c, uint32_t seconds)
+{
+    c->interval_s = seconds;
+    coordinator_set_due(c, seconds ? coordinator_now_ms() + (uint64_t)seconds * 1000 : 0);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+    struct coordinator *c = arg;
+
+    if (c->state != STATE_IDLE)
+        return; /* the end of what is under way sets the next time */
+    if (end_of_stint_is_near(c) || coordinator_count_agents(c) == 0) {
+        coordinator_set_due(c, coordinator_now_ms() + (uint64_t)c->interval_s * 1000);
+        return;
+    }
+    c->next.wanted = 1;
+    coordinator_start_next(c);
+}
+
+static void check_silence(struct coordinator *c, uint64_t now)
+{
+    enum peer_part done = c->state == STATE_QUIESCE ? PART_QUIESCED : PART_CAPTURED;
+
+    FOR_EACH_AGENT(c, peer) {
+        const char *group = stint_json_string(peer->hello, "group", "?");
+        const char *host = stint_json_string(peer->hello, "host", "?");
+
+        if (peer->part == PART_NONE || peer->part >= done)
+            continue;
+        if (now - peer->heard_ms > SILENCE_MS)
+            coordinator_fail(c, 1, "no sign of life of the agent of %s on %s for %d s", group,
+                             host, SILENCE_MS / 1000);
+        else if (c->state == STATE_QUIESCE && now - c->phase_ms > QUIESCE_MS)
+            coordinator_fail(c, 75, "the programs of %s on %s did not stop within %d s", group,
+                             host, QUIESCE_MS / 1000);
+        else if (c->state == STATE_CAPTURE && now - peer->grown_ms > STUCK_MS)
+            coordinator_fail(c, 1, "%s on %s has written nothing for %d s", group, host,
+                             STUCK_MS / 1000);
+        else
+            continue;
+        return; /* no agent takes part any more */
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct coordinator *c = arg;
+    uint64_t now = coordinator_now_ms();
+
+    if (c->is_listening_paused && c->listener && evconnlistener_enable(c->listener) == 0)
+        c->is_listening_paused = 0;
+    if (c->state == STATE_QUIESCE || c->state == STATE_CAPTURE)
+        check_silence(c, now);
+    if (c->state == STATE_ENDING && now - c->phase_ms > ENDING_MS) {
+        stint_warn("the programs did not end within %d s", ENDING_MS / 1000);
+        coordinator_event(c, EVENT_TIMEOUT);
+    } else if (!c->had_agent && now - c->started_ms > ALONE_MS) {
+        stint_info("no agent has come within %d s", ALONE_MS / 1000);
+        coordinator_event(c, EVENT_ALL_GONE);
+    }
+    if (c->state != STATE_OVER)
+        end_of_stint_tick(c, now);
+}
+
+/* The agents got it as well, if it is meant for the job: they end, or tell. */
+static void on_signal(evutil_socket_t signal_number, short what, void *arg)
+{
+    struct coordinator *c = arg;
+
+    if (coordinator_count_agents(c) == 0)
+        coordinator_event(c, EVENT_ALL_GONE);
+    else
+        stint_debug("signal %d: agents are connected, going on", (int)signal_number);
+}
+
+/* --- listening -------------------------------------------------------------------- */
+
+static void on_connection(struct evconnlistener *listener, evutil_socket_t fd,
+                          struct sockaddr *address, int len, void *arg)
+{
+    peer_accept(arg, fd);
+}
+
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct coordinator *c = arg;
+
+    stint_warn("accept: %s", strerror(errno));
+    (void)evconnlistener_disable(listener); /* until the next tick: it would spin */
+    c->is_listening_paused = 1;
+}
+
+/* Any port, on all addresses: IPv6 and IPv4 where there is both. Returns the descriptor. */
+static int open_port(uint16_t *port)
+{
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    const int off = 0, type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof(bound);
+    int fd = socket(AF_INET6, type, 0);
+
+    if (fd >= 0
+        && (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0
+            || bind(fd, (struct sockaddr *)&v6, sizeof(v6)) < 0)) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0) {
+        fd = socket(AF_INET, type, 0);
+        if (fd < 0)
+            return -errno;
+        if (bind(fd, (struct sockaddr *)&v4, sizeof(v4)) < 0) {
+            stint_cleanup_close(&fd);
+            return -errno;
+        }
+    }
+    if (listen(fd, 1024) < 0 || getsockname(fd, (struct sockaddr *)&bound, &len) < 0) {
+        stint_cleanup_close(&fd);
+        return -errno;
+    }
+    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    return fd;
+}
+
+static int start_listening(struct coordinator *c, struct stint_err *err)
+{
+    uint16_t port = 0;
+    int fd = open_port(&port);
+
+    if (fd < 0)
+        return stint_err_set(err, fd, "listen on a port");
+    c->listener = evconnlistener_new(c->base, on_connection, c, LEV_OPT_CLOSE_ON_FREE, 0, fd);
+    if (!c->listener) {
+        close(fd);
+        return stint_err_set(err, -ENOMEM, "listen on a port");
+    }
+    evconnlistener_set_error_cb(c->listener, on_accept_error);
+    return stint_endpoint_write(c->dir_fd, port, err);
+}
+
+/* --- start and end ------------------------------------------------------------------- */
+
+static int busy_error(struct coordinator *c, struct stint_err *err)
+{
+    struct stint_endpoint endpoint;
+
+    if (stint_endpoint_read(c->dir_fd, &endpoint, NULL) < 0) {
+        (void)stint_err_set(err, 0, "another coordinator has the directory.");
+        return COORDINATOR_E_BUSY;
+    }
+    (void)stint_err_set(err, 0,
+                        "a program runs there already (its coordinator is process %lld on "
+                        "%s).",
+                        (long long)endpoint.pid, endpoint.host);
+    stint_endpoint_deinit(&endpoint);
+    return COORDINATOR_E_BUSY;
+}
+
+/* The coordinator of a program that has just ended may need a moment to leave. */
+static int take_lock(struct coordinator *c, struct stint_err *err)
+{
+    uint64_t deadline = coordinator_now_ms() + LOCK_WAIT_MS;
+
+    for (;;) {
+        int ret = stint_dir_lock(c->dir_fd, &c->lock_fd, err);
+
+        if (ret != STINT_DIR_E_BUSY)
+            return ret;
+        if (coordinator_now_ms() >= deadline)
+            return busy_error(c, err);
+        (void)poll(NULL, 0, LOCK_POLL_MS); /* cut short by a signal: asked sooner */
+    }
+}
+
+static int open_directory(struct coordinator *c, struct stint_err *err)
+{
+    struct stint_manifest newest;
+    unsigned removed = 0;
+    int ret, log_fd;
+
+    ret = stint_dir_create(c->config->dir, &c->dir_fd, &c->dir, err);
+    if (ret == 0)
+        ret = take_lock(c, err);
+    if (ret == 0)
+        ret = stint_dir_key(c->dir_fd, &c->key, err);
+    if (ret == 0)
+        ret = stint_dir_clean(c->dir_fd, &removed, err);
+    if (ret != 0)
+        return ret;
+    log_fd = stint_dir_log(c->dir_fd, err);
+    if (log_fd < 0)
+        return log_fd;
+    (void)stint_log_file(log_fd); /* without it there is stderr */
+    close(log_fd);
+    if (removed)
+        stint_info("removed %u leftovers of an interrupted checkpoint", removed);
+    ret = stint_manifest_read(c->dir_fd, 0, &newest, err);
+    if (ret == -ENOENT)
+        return 0;
+    if (ret < 0) {
+        stint_warn("%s", err->text); /* whoever restarts from it is told; go on above it */
+        return 0;
+    }
+    c->history.generation = newest.generation;
+    c->history.committed = newest.committed;
+    c->history.duration_ms = newest.duration_ms;
+    c->history.longest_ms = newest.duration_ms;
+    c->history.stall_ms = newest.stall_ms;
+    c->history.bytes = newest.bytes;
+    c->history.processes = newest.processes;
+    stint_manifest_deinit(&newest);
+    return 0;
+}
+
+static int start_events(struct coordinator *c, struct stint_err *err)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    const struct timeval second = {1, 0};
+    int ok;
+
+    c->base = event_base_new();
+    if (!c->base)
+        return stint_err_set(err, -ENOMEM, "make an event loop");
+    c->tick = event_new(c->base, -1, EV_PERSIST, on_tick, c);
+    c->due = evtimer_new(c->base, on_due, c);
+    ok = c->tick && c->due && evtimer_add(c->tick, &second) == 0;
+    for (int i = 0; ok && i < 3; i++) {
+        c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
+        ok = c->signals[i] && evsignal_add(c->signals[i], NULL) == 0;
+    }
+    return ok ? 0 : stint_err_set(err, -ENOMEM, "make timers");
+}
+
+static int start(struct coordinator *c, struct stint_err *err)
+{
+    int ret = open_directory(c, err);
+
+    if (ret == 0)
+        ret = start_events(c, err);
+    if (ret == 0 && c->config->slurm_job)
+        ret = end_of_stint_start(c, err);
+    if (ret == 0)
+        ret = start_listening(c, err);
+    return ret;
+}
+
+static void tear_down(struct coordinator *c)
+{
+    end_of_stint_stop(c);
+    while (c->peers)
+        peer_free(c->peers);
+    generation_free(c->generation);
+    if (c->listener)
+        evconnlistener_free(c->listener);
+    for (int i = 0; i < 3; i++)
+        if (c->signals[i])
+            event_free(c->signals[i]);
+    if (c->due)
+        event_free(c->due);
+    if (c->tick)
+        event_free(c->tick);
+    if (c->base)
+        event_base_free(c->base);
+    (void)stint_log_file(-1); /* only closes */
+    free(c->dir);
+    stint_cleanup_close(&c->lock_fd);
+    stint_cleanup_close(&c->dir_fd);
+}
+
+int coordinator_run(const struct coordinator_config *config, struct stint_err *err)
+{
+    struct coordinator c = {.config = config, .dir_fd = -1, .lock_fd = -1};
+    int ret;
+
+    c.started_ms = coordinator_now_ms();
+    c.phase_ms = c.started_ms;
+    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this number */
+    ret = start(&c, err);
+    if (ret == 0) {
+        coordinator_set_interval(&c, config->interval_s);
+        if (config->ready)
+            config->ready(config->arg);
+        (void)event_base_dispatch(c.base); /* ends in action_finish() */
+    }
+    tear_down(&c);
+    return ret;
+}
