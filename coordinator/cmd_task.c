@@ -145,10 +145,8 @@ static int coordinator_args(struct task *task, struct stint_err *err)
     char **arg = task->coordinator_args;
     int rc;
 
-    if (task->batch) {
-        *arg++ = (char *)"--slurm-job";
-        *arg++ = (char *)task->job;
-    }
+    *arg++ = (char *)"--slurm-job";
+    *arg++ = (char *)task->job;
     if (task->value[TASK_INTERVAL]) {
         rc = duration_argument(task->value[TASK_INTERVAL], task->interval, err);
         if (rc)

@@ -1,0 +1,118 @@
+#!/bin/sh
+# What sbatch, srun and salloc make of the options; jobs that do not ask see no change.
+# timeout: 240
+. "${0%/*}/lib.sh"
+. "${0%/*}/slurm.sh"
+
+echo JobRequeue=0 >"$T/extra"
+cluster_start 1 "$T/extra"
+
+cat >"$T/run/look.sh" <<'END'
+#!/bin/bash
+env | grep -E 'STINT|SPANK|LD_PRELOAD|SBATCH_' | sed 's/=.*//' | sort | tr '\n' ' '
+echo
+scontrol show job "$SLURM_JOB_ID" | grep -o 'Requeue=.'
+echo "mode $SLURM_OPEN_MODE"
+tr '\0' '\n' </proc/$PPID/cmdline | head -n 1 | sed 's,.*/,parent ,'
+echo "comm $(cat /proc/$$/comm), 0 is ${0##*/}, arguments $*"
+grep -c libstint /proc/$$/maps
+END
+sed "1a #SBATCH --checkpoint-interval=1-02:30" "$T/run/look.sh" >"$T/run/look-script.sh"
+sed "1a #SBATCH --checkpoint-interval=5m --no-requeue\\n#SBATCH --open-mode=truncate" \
+    "$T/run/look.sh" >"$T/run/look-no.sh"
+chmod 755 "$T"/run/*.sh
+
+plain='
+Requeue=0
+mode 
+parent slurmstepd: [ID.batch]
+comm slurm_script, 0 is slurm_script, arguments a b c
+0'
+under='LD_PRELOAD STINT_DIR STINT_JOB 
+Requeue=1
+mode a
+parent stint-task
+comm slurm_script, 0 is slurm_script, arguments a b c'
+
+look() { # DESCRIPTION WANTED OPTION... SCRIPT: what the script sees, but for the maps
+    t_what=$1
+    t_wanted=$2
+    shift 2
+    submit "$@" a 'b c'
+    slurm_wait_end 60
+    t_seen=$(sed "s/\[$JOB\.batch\]/[ID.batch]/" "$T/run/out")
+    case $t_wanted in
+    "$under"*) t_seen=$(printf '%s\n' "$t_seen" | sed '$d') ;;
+    esac
+    is "$t_what" "$t_seen" "$t_wanted" || { slurm_diag; false; }
+}
+
+look "a job that does not ask sees nothing" "$plain" look.sh
+ok "and has no directory" test ! -e "$T/run/stint-checkpoints"
+look "a word of the script's own is no option" "$(printf '%s' "$plain" |
+    sed 's/arguments a/arguments --checkpoint-interval=5 a/')" look.sh --checkpoint-interval=5
+look "--checkpoint-interval" "$under" --checkpoint-interval=60 look.sh
+is "the directory is the user's alone" "$(stat -c %a "$CKPT")" 700
+look "#SBATCH --checkpoint-interval" "$under" look-script.sh
+look "an abbreviation" "$under" --checkpoint-int=1m look.sh
+look "--export=NONE" "$under" --export=NONE --checkpoint-interval=60 look.sh
+look "the user's --no-requeue and --open-mode stand (command line)" "$(printf '%s' "$under" |
+    sed 's/Requeue=1/Requeue=0/; s/mode a/mode t/')" \
+    --checkpoint-interval=60 --no-requeue --open-mode=truncate look.sh
+look "the user's --no-requeue and --open-mode stand (script)" "$(printf '%s' "$under" |
+    sed 's/Requeue=1/Requeue=0/; s/mode a/mode t/')" look-no.sh
+
+is "SBATCH_CHECKPOINT_INTERVAL" "$(as_slurm env SBATCH_CHECKPOINT_INTERVAL=60 sbatch -Q -W \
+    --output="$T/run/env.out" look.sh a 'b c'; sed -n '1s/SBATCH_[A-Z_]* //p;2p' "$T/run/env.out")" \
+    "LD_PRELOAD STINT_DIR STINT_JOB 
+Requeue=1"
+is "Slurm's own variable" "$(as_slurm env \
+    SLURM_SPANK__SLURM_SPANK_OPTION_stint_checkpoint_interval=60 sbatch -Q -W \
+    --output="$T/run/env.out" look.sh a 'b c'; sed -n '2p;4p' "$T/run/env.out")" "Requeue=1
+parent stint-task"
+
+look "--checkpoint-dir" "$under" --checkpoint-interval=60 --checkpoint-dir=elsewhere look.sh
+ok "is where the directory is" test -d "$T/run/elsewhere/$JOB"
+is "and stint-slurm finds it" "$(as_slurm "$T_STAGE/spank/stint-slurm" dir "$JOB")" \
+    "$(readlink -f "$T/run/elsewhere/$JOB")"
+
+for bad in abc -5 '' 1:99 1.5 99999999999; do
+    is "--checkpoint-interval='$bad' is refused" \
+        "$(as_slurm sbatch --checkpoint-interval="$bad" look.sh 2>&1 | grep -c 'stint: --checkpoint-interval')" 1
+done
+for command in sbatch salloc srun; do
+    fails "$command refuses it" 255 as_slurm $command --checkpoint-interval=x ./look.sh
+done
+like "a bad value in the environment is refused, too" \
+    "$(as_slurm env SBATCH_CHECKPOINT_INTERVAL=x sbatch look.sh 2>&1)" \
+    'stint: --checkpoint-interval: .x. is no duration'
+is "--checkpoint-keep=0 is refused" \
+    "$(as_slurm sbatch --checkpoint-keep=0 look.sh 2>&1 | grep -c 'stint: --checkpoint-keep')" 1
+like "an option without effect is said to be one" \
+    "$(as_slurm sbatch --checkpoint-keep=3 look.sh 2>&1)" \
+    'stint: --checkpoint-keep has no effect without --checkpoint-interval'
+
+like "srun: a step of one task is an agent" \
+    "$(as_slurm srun --checkpoint-interval=60 ./look.sh)" 'parent stint-task'
+like "salloc: so is a step in its allocation" \
+    "$(as_slurm salloc -Q --checkpoint-interval=60 srun ./look.sh)" 'parent stint-task'
+like "several tasks run plainly, and are told so" \
+    "$(as_slurm srun -n2 --checkpoint-interval=60 ./look.sh 2>&1 | tr '\n' ' ')" \
+    'stint: steps of several tasks are not checkpointed yet.*parent slurmstepd'
+cat >"$T/run/steps.sh" <<'END'
+#!/bin/bash
+srun bash -c 'echo "step: ${LD_PRELOAD:-none}"; tr "\0" "\n" </proc/$PPID/cmdline | head -n 1'
+END
+submit --checkpoint-interval=60 steps.sh
+slurm_wait_end 60
+like "steps within a batch job are left alone" "$(tr '\n' ' ' <"$T/run/out")" \
+    '^step: none slurmstepd'
+
+sed -i "s,task=[^ ]*,task=$T/nowhere," "$T/cluster/plugstack.conf"
+submit --checkpoint-interval=60 look.sh a 'b c'
+slurm_wait_end 60
+is "an agent that is missing fails no job" "$(slurm_field JobState)" COMPLETED
+like "the job is told" "$(cat "$T/run/err")" 'stint: .*nowhere: .*without checkpoints'
+is "no node was drained" "$(sinfo -h -t drain -o %N)" ""
+[ "$T_FAILED" -eq 0 ] || slurm_diag
+done_testing
