@@ -1,0 +1,312 @@
+/* Open file descriptions of the program.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "coordinator/agent_object.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/kcmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "coordinator/agent_proc.h"
+#include "coordinator/agent_state.h"
+
+/* The first that matches takes it. */
+static const struct agent_fdkind *const kinds[] = {
+    &agent_fd_stdio, &agent_fd_path, &agent_fd_regular,  &agent_fd_directory,
+    &agent_fd_pipe,  &agent_fd_fifo, &agent_fd_terminal, &agent_fd_device,
+};
+
+int agent_object_refuse(const struct agent_object *object, struct stint_err *err,
+                        const char *fmt, ...)
+{
+    va_list args;
+    char text[512];
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (text[0] && text[strlen(text) - 1] == '.')
+        text[strlen(text) - 1] = '\0';
+    stint_err_set(err, -ENOTSUP, "process %d (%s), descriptor %d: %s.", (int)object->pid,
+                  object->comm, object->number, text);
+    return AGENT_OBJECT_E_REFUSED;
+}
+
+/* --- which are the same ----------------------------------------------------- */
+
+/* 0 equal, 1 less, 2 greater (kcmp(2)), or -errno. */
+static int compare(int a, int b)
+{
+    pid_t self = getpid();
+    long ret = syscall(SYS_kcmp, self, self, KCMP_FILE, (unsigned long)a, (unsigned long)b);
+
+    return ret < 0 ? -errno : (int)ret;
+}
+
+/* Find the description of fd. Returns 1 with *at its place, 0 with *at where it belongs,
+ * or -errno. */
+static int find(const struct agent_objects *objects, int fd, size_t *at)
+{
+    size_t low = 0, high = objects->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare(fd, objects->sorted[middle]->fd);
+
+        if (order < 0)
+            return order;
+        if (order == 0) {
+            *at = middle;
+            return 1;
+        }
+        if (order == 1)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    *at = low;
+    return 0;
+}
+
+static int reserve(struct agent_objects *objects)
+{
+    if (objects->count == objects->room) {
+        size_t room = objects->room ? objects->room * 2 : 64;
+        struct agent_object **list = reallocarray(objects->list, room, sizeof(*list));
+        struct agent_object **sorted;
+
+        if (!list)
+            return -ENOMEM;
+        objects->list = list;
+        sorted = reallocarray(objects->sorted, room, sizeof(*sorted));
+        if (!sorted)
+            return -ENOMEM;
+        objects->sorted = sorted;
+        objects->room = room;
+    }
+    if (objects->nfds == objects->fds_room) {
+        size_t room = objects->fds_room ? objects->fds_room * 2 : 64;
+        struct agent_fd *fds = reallocarray(objects->fds, room, sizeof(*fds));
+
+        if (!fds)
+            return -ENOMEM;
+        objects->fds = fds;
+        objects->fds_room = room;
+    }
+    return 0;
+}
+
+/* --- what each is ------------------------------------------------------------ */
+
+/* Which of the agent's own three is the same description? When several are (all of them
+ * a terminal), the one of the same number: a restart may give each another file. */
+static int find_stdio(int fd, int number)
+{
+    if (number <= STDERR_FILENO && compare(fd, number) == 0)
+        return number;
+    for (int own = STDIN_FILENO; own <= STDERR_FILENO; own++) {
+        if (compare(fd, own) == 0)
+            return own;
+    }
+    return -1;
+}
+
+static char *read_link(int fd)
+{
+    char path[64], target[PATH_MAX + 16];
+    ssize_t len;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    len = readlink(path, target, sizeof(target) - 1);
+    if (len < 0)
+        return NULL;
+    target[len] = '\0';
+    return strdup(target);
+}
+
+static struct agent_object *object_new(int fd, pid_t pid, const char *comm, int number)
+{
+    struct agent_object *object = calloc(1, sizeof(*object));
+
+    if (!object)
+        return NULL;
+    object->fd = fd;
+    object->stdio = -1;
+    object->pid = pid;
+    object->number = number;
+    snprintf(object->comm, sizeof(object->comm), "%s", comm);
+    object->open_flags = fcntl(fd, F_GETFL);
+    object->link = read_link(fd);
+    if (object->open_flags < 0 || !object->link || fstat(fd, &object->st) < 0) {
+        free(object->link);
+        free(object);
+        return NULL;
+    }
+    return object;
+}
+
+static void object_free(struct agent_object *object)
+{
+    if (!object)
+        return;
+    stint_cleanup_close(&object->fd);
+    free(object->link);
+    free(object->path);
+    free(object->extra);
+    free(object);
+}
+
+/* The same description under another of the agent's numbers is another object. */
+static struct agent_object *stdio_variant(struct agent_objects *objects,
+                                          struct agent_object *object, int number)
+{
+    if (object->stdio < 0 || number > STDERR_FILENO || object->stdio == number
+        || compare(object->fd, number) != 0)
+        return object;
+    for (size_t i = 0; i < objects->count; i++) {
+        if (objects->list[i]->stdio == number)
+            return objects->list[i];
+    }
+    return NULL;
+}
+
+static int append(struct agent_objects *objects, struct agent_object *object, size_t at)
+{
+    memmove(objects->sorted + at + 1, objects->sorted + at,
+            (objects->count - at) * sizeof(*objects->sorted));
+    objects->sorted[at] = object;
+    objects->list[objects->count++] = object;
+    object->record.id = (uint32_t)objects->count;
+    return 0;
+}
+
+int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm, int number,
+                      bool cloexec, int fd, struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int copy = fd;
+    struct agent_object *object = NULL;
+    size_t at;
+    int found = find(objects, fd, &at);
+
+    if (found < 0)
+        return stint_err_set(err, found, "compare descriptors (kcmp)");
+    if (reserve(objects) < 0)
+        return stint_err_set(err, -ENOMEM, "list descriptors");
+    if (found)
+        object = stdio_variant(objects, objects->sorted[at], number);
+    if (!object) {
+        object = object_new(fd, pid, comm, number);
+        if (!object)
+            return stint_err_set(err, -errno, "look at descriptor %d of process %d (%s)",
+                                 number, (int)pid, comm);
+        stint_steal_fd(&copy);
+        object->stdio = find_stdio(object->fd, number);
+        append(objects, object, at);
+    }
+    objects->fds[objects->nfds++]
+        = (struct agent_fd){.pid = pid, .number = number, .cloexec = cloexec, .object = object};
+    return 0;
+}
+
+int agent_objects_unpassable(pid_t pid, const char *comm, int number, struct stint_err *err)
+{
+    stint_err_set(err, -ENOTSUP,
+                  "process %d (%s), descriptor %d: the kernel does not hand it to another "
+                  "process (io_uring, or too many are under way).",
+                  (int)pid, comm, number);
+    return AGENT_OBJECT_E_REFUSED;
+}
+
+/* F_GETOWN in the program's own numbers; negative for a process group. */
+static int32_t translate_owner(int fd)
+{
+    struct f_owner_ex owner;
+    struct agent_inner inner;
+
+    if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || owner.pid == 0
+        || agent_proc_inner(owner.pid, &inner) < 0)
+        return 0;
+    return owner.type == F_OWNER_PGRP ? -inner.pgid : inner.pid;
+}
+
+static void fill_record(struct agent_object *object)
+{
+    struct stint_object *record = &object->record;
+    off_t pos = lseek(object->fd, 0, SEEK_CUR);
+
+    record->kind = object->kind->kind;
+    record->open_flags = (uint32_t)object->open_flags;
+    record->pos = pos < 0 ? 0 : pos;
+    record->dev = object->st.st_dev;
+    record->ino = object->st.st_ino;
+    record->size = (uint64_t)object->st.st_size;
+    record->mtime_ns
+        = object->st.st_mtim.tv_sec * 1000000000ll + object->st.st_mtim.tv_nsec;
+    record->mode = object->st.st_mode;
+    if (!(object->open_flags & O_PATH)) {
+        record->owner = translate_owner(object->fd);
+        record->owner_signal = fcntl(object->fd, F_GETSIG);
+    }
+}
+
+static int describe_one(struct agent_objects *objects, struct agent_object *object,
+                        const struct agent_segments *segments, struct stint_err *err)
+{
+    char name[256];
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (!kinds[i]->match(object))
+            continue;
+        object->kind = kinds[i];
+        fill_record(object);
+        return object->kind->describe(objects, object, segments, err);
+    }
+    agent_object_name(object, name, sizeof(name));
+    return agent_object_refuse(object, err, "%s is not supported yet", name);
+}
+
+int agent_objects_describe(struct agent_objects *objects,
+                           const struct agent_segments *segments, bool ignore,
+                           struct stint_err *err)
+{
+    for (size_t i = 0; i < objects->count; i++) {
+        struct agent_object *object = objects->list[i];
+        int ret = describe_one(objects, object, segments, err);
+
+        if (ret == AGENT_OBJECT_E_REFUSED && ignore) {
+            stint_warn("%s: it is left out of the checkpoint", err->text);
+            object->left_out = true;
+            continue;
+        }
+        if (ret != 0)
+            return ret;
+    }
+    return 0;
+}
+
+void agent_objects_release(struct agent_objects *objects)
+{
+    for (size_t i = 0; i < objects->count; i++) {
+        stint_cleanup_close(&objects->list[i]->fd);
+        objects->list[i]->fd = -1;
+    }
+}
+
+void agent_objects_deinit(struct agent_objects *objects)
+{
+    for (size_t i = 0; i < objects->count; i++)
+        object_free(objects->list[i]);
+    free(objects->list);
+    free(objects->sorted);
+    free(objects->fds);
+    memset(objects, 0, sizeof(*objects));
+}

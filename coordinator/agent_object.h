@@ -1,0 +1,114 @@
+/* Open file descriptions of the program, and how each kind is described.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent holds one copy of a descriptor per open file description (open(2)) while
+ * everything stands still, and asks the kernel with kcmp(2) which are the same. To
+ * teach it a kind: one struct agent_fdkind in an agent_fd_*.c, one line in the table of
+ * agent_object.c.
+ */
+#ifndef STINT_COORDINATOR_AGENT_OBJECT_H
+#define STINT_COORDINATOR_AGENT_OBJECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "common/image.h"
+
+struct agent;
+struct agent_fdkind;
+struct agent_segments;
+struct stint_image_writer;
+
+#define AGENT_OBJECT_E_REFUSED 1 /* outcome: not supported; *err says why in words */
+
+struct agent_object {
+    int fd; /* the agent's copy, -1 once released */
+    struct stat st;
+    int open_flags; /* F_GETFL */
+    char *link;     /* what /proc/self/fd/N says */
+    int stdio;      /* the agent's own descriptor of the same description, or -1 */
+    const struct agent_fdkind *kind;
+    bool left_out; /* not supported, and that is to be ignored */
+    /* who named it first, for messages */
+    pid_t pid; /* as the program sees it */
+    int number;
+    char comm[16];
+    /* filled by describe() and store() */
+    struct stint_object record;
+    char *path; /* what follows the record; NULL = none */
+    void *extra;
+    size_t extra_len;
+};
+
+/* One descriptor of one process. */
+struct agent_fd {
+    pid_t pid; /* as the program sees it */
+    int number;
+    bool cloexec;
+    struct agent_object *object;
+};
+
+struct agent_objects {
+    struct agent *agent;
+    struct agent_object **list; /* in the order in which they were found */
+    size_t count;
+    struct agent_object **sorted; /* by kcmp */
+    struct agent_fd *fds;         /* grouped by process */
+    size_t nfds;
+    size_t room, fds_room;
+    uint32_t last_pipe_id;
+};
+
+struct agent_fdkind {
+    enum stint_object_kind kind;
+    /* Is it this kind? Asked in the table's order, with st, link, stdio filled. */
+    bool (*match)(const struct agent_object *object);
+    /* Fill object->record (id, kind, open_flags, mode, dev, ino, size, mtime, pos and
+     * owner are there), path and extra. All objects and segments are known.
+     * Returns 0, AGENT_OBJECT_E_REFUSED or -errno, with *err. */
+    int (*describe)(struct agent_objects *all, struct agent_object *object,
+                    const struct agent_segments *segments, struct stint_err *err);
+    /* Append the contents to the group image and fill data_*. NULL: it has none.
+     * Context: in the helper process, everything stopped. Returns 0 or -errno. */
+    int (*store)(struct agent_object *object, struct stint_image_writer *writer,
+                 struct stint_err *err);
+};
+
+/* agent_fd_file.c, agent_fd_pipe.c, agent_fd_dev.c */
+extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular,
+    agent_fd_directory, agent_fd_pipe, agent_fd_fifo, agent_fd_terminal, agent_fd_device;
+
+/* Add one descriptor. fd: the agent's copy, taken over (closed when it is a copy of a
+ * description that is known). Returns 0 or -errno with *err set. */
+int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm, int number,
+                      bool cloexec, int fd, struct stint_err *err);
+
+/* Note a descriptor that the kernel does not pass on. Returns as describe(). */
+int agent_objects_unpassable(pid_t pid, const char *comm, int number,
+                             struct stint_err *err);
+
+/* Tell what each one is. ignore: leave out what is not supported, with a warning.
+ * Returns 0, AGENT_OBJECT_E_REFUSED or -errno, with *err set. */
+int agent_objects_describe(struct agent_objects *objects,
+                           const struct agent_segments *segments, bool ignore,
+                           struct stint_err *err);
+
+/* Refuse an object: "process 12 (name), descriptor 5: TEXT". A full stop at the end of
+ * the format is needed as in stint_err_set(). Returns AGENT_OBJECT_E_REFUSED. */
+int agent_object_refuse(const struct agent_object *object, struct stint_err *err,
+                        const char *fmt, ...) STINT_PRINTF(3, 4);
+
+/* What an object is, in words, for messages: "TCP socket 127.0.0.1:80". */
+void agent_object_name(const struct agent_object *object, char *text, size_t size);
+
+/* Close all copies: before the program goes on. */
+void agent_objects_release(struct agent_objects *objects);
+
+/* Release everything; not the struct. Takes half-built ones. */
+void agent_objects_deinit(struct agent_objects *objects);
+
+#endif

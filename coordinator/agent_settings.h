@@ -1,0 +1,46 @@
+/* DIR/config.yaml: what `stint launch` was told, for `stint restart`.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef STINT_COORDINATOR_AGENT_SETTINGS_H
+#define STINT_COORDINATOR_AGENT_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+struct agent_settings {
+    uint32_t interval_s; /* 0: only on request */
+    unsigned keep;
+    bool ignore_unsupported;
+};
+
+/* The defaults. */
+void agent_settings_init(struct agent_settings *settings);
+
+/* Read those of a checkpoint directory; the defaults when it has none.
+ * Returns 0 or -errno with *err set. */
+int agent_settings_read(int dir_fd, struct agent_settings *settings, struct stint_err *err);
+
+/* Write them (0600, by rename). Returns 0 or -errno with *err set. */
+int agent_settings_write(int dir_fd, const struct agent_settings *settings,
+                         struct stint_err *err);
+
+/* As options of `stint coordinator`: a NULL-terminated array that lives in args. */
+struct agent_settings_args {
+    char interval[16], keep[16], unsupported[40];
+    char *list[8];
+};
+char *const *agent_settings_args(const struct agent_settings *settings,
+                                 struct agent_settings_args *args);
+
+/* Take the value of one of the options that `launch` and `restart` share.
+ * Returns 0, or -EINVAL with *err set. */
+int agent_settings_interval(struct agent_settings *settings, const char *text,
+                            struct stint_err *err);
+int agent_settings_keep(struct agent_settings *settings, const char *text,
+                        struct stint_err *err);
+int agent_settings_unsupported(struct agent_settings *settings, const char *text,
+                               struct stint_err *err);
+
+#endif
