@@ -112,8 +112,10 @@ static void open_log(const struct agent *agent)
 
 static int prepare(struct agent *agent, struct stint_err *err)
 {
-    int ret;
+    int ret = agent_program_note_inherited(agent);
 
+    if (ret < 0)
+        return stint_err_set(err, ret, "list descriptors");
     if (sodium_init() < 0)
         return stint_err_set(err, -EIO, "initialise libsodium.");
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
@@ -121,7 +123,8 @@ static int prepare(struct agent *agent, struct stint_err *err)
     agent->base = event_base_new();
     if (!agent->base)
         return stint_err_set(err, -ENOMEM, "make an event loop");
-    ret = agent->config->restore ? agent_restore_prepare(agent, err) : 0;
+    if (agent->config->restore)
+        ret = agent_restore_prepare(agent, err);
     if (ret == 0)
         ret = agent_signals_init(agent, err);
     if (ret == 0)
@@ -160,6 +163,7 @@ static void release(struct agent *agent)
     agent_link_free(agent);
     agent_restore_free(agent);
     agent_signals_deinit(agent);
+    free(agent->inherited);
     if (agent->base)
         event_base_free(agent->base);
 }
@@ -180,12 +184,15 @@ int stint_agent_run(const struct stint_agent_config *config, struct stint_err *e
         agent_signals_die(agent.interrupted);
     if (ret != 0)
         return ret;
-    if (agent.ended_after) {
+    if (agent.ended_after && agent.requeued)
+        agent_say("checkpoint committed (generation %" PRIu64 "), the job is queued again",
+                  agent.ended_after);
+    else if (agent.ended_after)
         agent_say("checkpoint committed (generation %" PRIu64 "), program ended; go on "
-                      "with: stint restart %s",
-                      agent.ended_after, config->dir);
+                  "with: stint restart %s",
+                  agent.ended_after, config->dir);
+    if (agent.ended_after)
         return AGENT_EXIT_AGAIN;
-    }
     if (WIFSIGNALED(agent.root_status))
         agent_signals_die(WTERMSIG(agent.root_status));
     return WEXITSTATUS(agent.root_status);

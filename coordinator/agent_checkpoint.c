@@ -690,6 +690,7 @@ void agent_checkpoint_start(struct agent *agent, const json_t *message)
     checkpoint->agent = agent;
     checkpoint->dir_fd = checkpoint->group_fd = -1;
     checkpoint->group.objects.agent = agent;
+    checkpoint->group.objects.group = &checkpoint->group;
     agent->checkpoint = checkpoint;
     if (agent->root <= 0) {
         checkpoint->generation
@@ -732,6 +733,7 @@ void agent_checkpoint_end(struct agent *agent, const json_t *message)
     agent_checkpoint_abort(agent, "the program is ended");
     agent_root_ended(agent, SIGKILL);
     agent->ended_after = held ? generation : 0;
+    agent->requeued = stint_json_bool(message, "requeued", 0);
 }
 
 bool agent_checkpoint_reaped(struct agent *agent, pid_t pid)

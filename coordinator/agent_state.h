@@ -36,7 +36,15 @@ struct agent {
     int root_status; /* as wait(2) gives it */
     bool killed; /* the agent ends the program, as the coordinator orders */
     uint64_t ended_after; /* that held generation: exit 75 */
+    bool requeued; /* and Slurm starts the job again */
     uint64_t generation; /* newest captured here or restored from */
+
+    /* Pipes and sockets on descriptors above 2 that the agent was started with. */
+    struct agent_inherited {
+        dev_t dev;
+        ino_t ino;
+    } *inherited;
+    size_t ninherited;
 
     /* Signals are blocked and read from a signalfd; this is what the program gets. */
     sigset_t original_mask;
@@ -91,6 +99,12 @@ void agent_signals_release(struct agent *agent);
 void agent_signals_die(int signo) __attribute__((noreturn));
 
 /* --- agent_program.c ----------------------------------------------------- */
+
+/* Note what the agent was started with, for the program. Returns 0 or -ENOMEM. */
+int agent_program_note_inherited(struct agent *agent);
+
+/* Was it among that? */
+bool agent_program_has_inherited(const struct agent *agent, dev_t dev, ino_t ino);
 
 /* Start config->argv. Returns 0, or 127 or 126 (as a shell) or -errno with *err. */
 int agent_program_start(struct agent *agent, struct stint_err *err);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,7 +73,24 @@ void coordinator_event(struct coordinator *c, enum coordinator_event event)
     stint_fault_kill(point);
     perform(c, t->action);
     if (c->had_agent && coordinator_count_agents(c) == 0)
+        coordinator_raise_gone(c);
+}
+
+void coordinator_raise_gone(struct coordinator *c)
+{
+    int stays = c->config->stays && !c->is_quitting;
+
+    coordinator_event(c, stays ? EVENT_EMPTY : EVENT_ALL_GONE);
+}
+
+void coordinator_quit(struct coordinator *c, const char *reason)
+{
+    c->is_quitting = 1;
+    snprintf(c->end_reason, sizeof(c->end_reason), "%s", reason);
+    if (coordinator_count_agents(c) == 0)
         coordinator_event(c, EVENT_ALL_GONE);
+    else
+        coordinator_event(c, EVENT_STOP);
 }
 
 void coordinator_fail(struct coordinator *c, int code, const char *fmt, ...)
@@ -108,6 +126,7 @@ void coordinator_start_next(struct coordinator *c)
         return;
     }
     c->current = c->next;
+    c->current.kill |= c->config->kill_after;
     memset(&c->next, 0, sizeof(c->next));
     coordinator_event(c, EVENT_START);
 }
@@ -124,15 +143,22 @@ static void leave_generation(struct coordinator *c)
 
 static void action_start(struct coordinator *c)
 {
+    const struct coordinator_hooks *hooks = c->config->hooks;
     struct stint_err err;
     uint64_t room;
+    int code;
 
     peers_move(c, WAIT_NEXT, WAIT_CURRENT);
     c->failure[0] = '\0';
+    code = hooks && hooks->prepare ? hooks->prepare(c, &err, c->config->arg) : 0;
+    if (code) {
+        coordinator_fail(c, code, "%s", err.text);
+        return;
+    }
     /* what an aborted generation left while its agents still wrote */
-    if (stint_dir_clean(c->dir_fd, NULL, &err) < 0)
+    if (stint_dir_clean(c->gen_fd, NULL, &err) < 0)
         stint_debug("%s", err.text);
-    if (stint_dir_room(c->dir_fd, &room, &err) == 0 && room < c->history.bytes) {
+    if (stint_dir_room(c->gen_fd, &room, &err) == 0 && room < c->history.bytes) {
         char have[STINT_SIZE_TEXT_MAX], need[STINT_SIZE_TEXT_MAX];
 
         coordinator_fail(c, 1, "no room: %s are free, the last checkpoint took %s",
@@ -140,7 +166,7 @@ static void action_start(struct coordinator *c)
                          stint_size_format(c->history.bytes, need));
         return;
     }
-    if (generation_begin(c->dir_fd, c->dir, &c->generation, &err) < 0) {
+    if (generation_begin(c->gen_fd, c->gen_dir, &c->generation, &err) < 0) {
         coordinator_fail(c, 1, "%s", err.text);
         return;
     }
@@ -187,6 +213,7 @@ static void record_success(struct coordinator *c, const struct stint_manifest *m
 
 static void action_commit(struct coordinator *c)
 {
+    const struct coordinator_hooks *hooks = c->config->hooks;
     struct stint_manifest manifest = {0};
     struct generation_facts facts = {
         .slurm_job = c->config->slurm_job ? c->config->slurm_job : "",
@@ -196,13 +223,15 @@ static void action_commit(struct coordinator *c)
     };
     struct stint_err err;
 
-    if (generation_commit(c->generation, c->dir_fd, &facts, &manifest, &err) < 0) {
+    if (generation_commit(c->generation, c->gen_fd, &facts, &manifest, &err) < 0) {
         coordinator_fail(c, 1, "%s", err.text);
         return;
     }
     record_success(c, &manifest, coordinator_now_ms() - c->generation->started_ms);
+    if (hooks && hooks->committed)
+        hooks->committed(c, &manifest, c->config->arg);
     stint_manifest_deinit(&manifest);
-    if (stint_dir_prune(c->dir_fd, c->config->keep, NULL, &err) < 0)
+    if (stint_dir_prune(c->gen_fd, c->config->keep, NULL, &err) < 0)
         stint_warn("%s", err.text);
     peers_send_part(c, "committed", NULL);
     coordinator_event(c, c->current.final  ? EVENT_COMMITTED_HOLD
@@ -259,7 +288,7 @@ static void abort_generation(struct coordinator *c)
     record_failure(c);
     if (c->generation) {
         peers_send_part(c, "abort", c->failure);
-        generation_drop(c->generation, c->dir_fd);
+        generation_drop(c->generation, c->gen_fd);
     }
     peers_answer(c, WAIT_CURRENT, c->failure_code, c->failure);
     leave_generation(c);
@@ -303,9 +332,20 @@ static void action_end(struct coordinator *c)
     memset(&c->next, 0, sizeof(c->next));
     peers_answer(c, WAIT_NEXT, 1, "the programs are being ended");
     FOR_EACH_AGENT(c, peer)
-        (void)stint_wire_sendf(peer->wire, "end", "s:I, s:s", "generation", number, "reason",
-                               c->end_reason); /* else: closed */
+        (void)stint_wire_sendf(peer->wire, "end", "s:I, s:s, s:b", "generation", number, "reason",
+                               c->end_reason, "requeued", c->current.final); /* else: closed */
     leave_generation(c);
+}
+
+static void action_ended(struct coordinator *c)
+{
+    const struct coordinator_hooks *hooks = c->config->hooks;
+
+    c->end_reason[0] = '\0';
+    c->had_agent = 0;
+    peers_answer(c, WAIT_END, 0, NULL);
+    if (hooks && hooks->emptied)
+        hooks->emptied(c, c->config->arg);
 }
 
 static int is_left(const struct coordinator *c)
@@ -382,6 +422,9 @@ static void perform(struct coordinator *c, enum coordinator_action action)
     case ACTION_FINISH:
         action_finish(c);
         break;
+    case ACTION_ENDED:
+        action_ended(c);
+        break;
     case ACTION_NONE:
     default:
         break;
@@ -451,6 +494,7 @@ static void check_silence(struct coordinator *c, uint64_t now)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct coordinator *c = arg;
+    const struct coordinator_hooks *hooks = c->config->hooks;
     uint64_t now = coordinator_now_ms();
 
     if (c->is_listening_paused && c->listener && evconnlistener_enable(c->listener) == 0)
@@ -460,12 +504,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (c->state == STATE_ENDING && now - c->phase_ms > ENDING_MS) {
         stint_warn("the programs did not end within %d s", ENDING_MS / 1000);
         coordinator_event(c, EVENT_TIMEOUT);
-    } else if (!c->had_agent && now - c->started_ms > ALONE_MS) {
+    } else if (!c->had_agent && !c->config->stays && now - c->started_ms > ALONE_MS) {
         stint_info("no agent has come within %d s", ALONE_MS / 1000);
         coordinator_event(c, EVENT_ALL_GONE);
     }
     if (c->state != STATE_OVER)
         end_of_stint_tick(c, now);
+    if (c->state != STATE_OVER && hooks && hooks->tick)
+        hooks->tick(c, now, c->config->arg);
 }
 
 /* The agents got it as well, if it is meant for the job: they end, or tell. */
@@ -473,7 +519,10 @@ static void on_signal(evutil_socket_t signal_number, short what, void *arg)
 {
     struct coordinator *c = arg;
 
-    if (coordinator_count_agents(c) == 0)
+    if (c->config->quits_on_signal) {
+        if (signal_number != SIGHUP)
+            coordinator_quit(c, "the coordinator was told to end");
+    } else if (coordinator_count_agents(c) == 0)
         coordinator_event(c, EVENT_ALL_GONE);
     else
         stint_debug("signal %d: agents are connected, going on", (int)signal_number);
@@ -530,10 +579,24 @@ static int open_port(uint16_t *port)
     return fd;
 }
 
+/* The port of a socket that the front end has opened. Returns the descriptor, or -errno. */
+static int given_port(int fd, uint16_t *port)
+{
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof(bound);
+
+    if (getsockname(fd, (struct sockaddr *)&bound, &len) < 0)
+        return -errno;
+    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    return fd;
+}
+
 static int start_listening(struct coordinator *c, struct stint_err *err)
 {
     uint16_t port = 0;
-    int fd = open_port(&port);
+    int fd = c->config->listen_fd > 0 ? given_port(c->config->listen_fd, &port)
+                                      : open_port(&port);
 
     if (fd < 0)
         return stint_err_set(err, fd, "listen on a port");
@@ -580,29 +643,19 @@ static int take_lock(struct coordinator *c, struct stint_err *err)
     }
 }
 
-static int open_directory(struct coordinator *c, struct stint_err *err)
+/* Take over what earlier coordinators have left in the directory of the generations. */
+static int read_generations(struct coordinator *c, struct stint_err *err)
 {
     struct stint_manifest newest;
     unsigned removed = 0;
-    int ret, log_fd;
+    int ret = stint_dir_clean(c->gen_fd, &removed, err);
 
-    ret = stint_dir_create(c->config->dir, &c->dir_fd, &c->dir, err);
-    if (ret == 0)
-        ret = take_lock(c, err);
-    if (ret == 0)
-        ret = stint_dir_key(c->dir_fd, &c->key, err);
-    if (ret == 0)
-        ret = stint_dir_clean(c->dir_fd, &removed, err);
     if (ret != 0)
         return ret;
-    log_fd = stint_dir_log(c->dir_fd, err);
-    if (log_fd < 0)
-        return log_fd;
-    (void)stint_log_file(log_fd); /* without it there is stderr */
-    close(log_fd);
     if (removed)
         stint_info("removed %u leftovers of an interrupted checkpoint", removed);
-    ret = stint_manifest_read(c->dir_fd, 0, &newest, err);
+    memset(&c->history, 0, sizeof(c->history));
+    ret = stint_manifest_read(c->gen_fd, 0, &newest, err);
     if (ret == -ENOENT)
         return 0;
     if (ret < 0) {
@@ -618,6 +671,46 @@ static int open_directory(struct coordinator *c, struct stint_err *err)
     c->history.processes = newest.processes;
     stint_manifest_deinit(&newest);
     return 0;
+}
+
+int coordinator_set_generations(struct coordinator *c, const char *path,
+                                struct stint_err *err)
+{
+    STINT_AUTO_FREE char *absolute = NULL;
+    STINT_AUTO_CLOSE int fd = -1;
+    struct stat now, then;
+    int ret = stint_dir_create(path, &fd, &absolute, err);
+
+    if (ret < 0)
+        return ret;
+    /* the same directory: not one that was removed and made again */
+    if (c->gen_fd >= 0 && fstat(c->gen_fd, &then) == 0 && fstat(fd, &now) == 0
+        && then.st_ino == now.st_ino && then.st_dev == now.st_dev)
+        return 0;
+    stint_cleanup_close(&c->gen_fd);
+    free(c->gen_dir);
+    c->gen_fd = stint_steal_fd(&fd);
+    c->gen_dir = stint_steal_pointer(&absolute);
+    return read_generations(c, err);
+}
+
+static int open_directory(struct coordinator *c, struct stint_err *err)
+{
+    int ret, log_fd;
+
+    ret = stint_dir_create(c->config->dir, &c->dir_fd, &c->dir, err);
+    if (ret == 0)
+        ret = take_lock(c, err);
+    if (ret == 0)
+        ret = stint_dir_key(c->dir_fd, &c->key, err);
+    if (ret != 0)
+        return ret;
+    log_fd = stint_dir_log(c->dir_fd, err);
+    if (log_fd < 0)
+        return log_fd;
+    (void)stint_log_file(log_fd); /* without it there is stderr */
+    close(log_fd);
+    return coordinator_set_generations(c, c->dir, err);
 }
 
 static int start_events(struct coordinator *c, struct stint_err *err)
@@ -671,13 +764,15 @@ static void tear_down(struct coordinator *c)
         event_base_free(c->base);
     (void)stint_log_file(-1); /* only closes */
     free(c->dir);
+    free(c->gen_dir);
+    stint_cleanup_close(&c->gen_fd);
     stint_cleanup_close(&c->lock_fd);
     stint_cleanup_close(&c->dir_fd);
 }
 
 int coordinator_run(const struct coordinator_config *config, struct stint_err *err)
 {
-    struct coordinator c = {.config = config, .dir_fd = -1, .lock_fd = -1};
+    struct coordinator c = {.config = config, .dir_fd = -1, .lock_fd = -1, .gen_fd = -1};
     int ret;
 
     c.started_ms = coordinator_now_ms();
@@ -688,6 +783,8 @@ int coordinator_run(const struct coordinator_config *config, struct stint_err *e
         coordinator_set_interval(&c, config->interval_s);
         if (config->ready)
             config->ready(config->arg);
+        if (config->hooks && config->hooks->started)
+            config->hooks->started(&c, c.base, config->arg);
         (void)event_base_dispatch(c.base); /* ends in action_finish() */
     }
     tear_down(&c);
