@@ -88,7 +88,11 @@ static int describe_any(struct agent_objects *all, struct agent_object *object,
                                    "a pipe in packet mode with %d bytes in it is not "
                                    "supported yet",
                                    pending);
-    if (!has_end(all, object, !can_read(object)) && !is_other_end_closed(object))
+    if (has_end(all, object, !can_read(object)) || is_other_end_closed(object))
+        return 0;
+    if (agent_object_sever(all, object))
+        object->record.pipe_id = 0;
+    else
         return agent_object_refuse(object, err,
                                    "the other end of %s is in a process that is not part "
                                    "of the program: start that with it, or write to a file",

@@ -190,7 +190,7 @@ static int store_objects(struct agent_group *group, struct stint_image_writer *w
         struct agent_object *object = group->objects.list[i];
         int ret;
 
-        if (object->left_out || !object->kind->store)
+        if (object->left_out || object->severed || !object->kind->store)
             continue;
         ret = object->kind->store(object, writer, err);
         if (ret < 0)

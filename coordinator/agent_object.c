@@ -226,6 +226,27 @@ int agent_objects_unpassable(pid_t pid, const char *comm, int number, struct sti
     return AGENT_OBJECT_E_REFUSED;
 }
 
+bool agent_object_sever(const struct agent_objects *all, struct agent_object *object)
+{
+    static const char path[] = "/dev/null";
+    char name[256];
+
+    if (!agent_program_has_inherited(all->agent, object->st.st_dev, object->st.st_ino))
+        return false;
+    object->path = strdup(path);
+    if (!object->path)
+        return false;
+    agent_object_name(object, name, sizeof(name));
+    stint_debug("process %d (%s), descriptor %d: %s came from outside: %s after a restart",
+                (int)object->pid, object->comm, object->number, name, path);
+    object->record.kind = STINT_OBJ_CHARDEV;
+    object->record.mode = S_IFCHR | 0666;
+    object->record.open_flags &= O_ACCMODE | O_NONBLOCK | O_CLOEXEC;
+    object->record.pos = 0;
+    object->severed = true;
+    return true;
+}
+
 /* F_GETOWN in the program's own numbers; negative for a process group. */
 static int32_t translate_owner(int fd)
 {
@@ -270,6 +291,10 @@ static int describe_one(struct agent_objects *objects, struct agent_object *obje
         fill_record(object);
         return object->kind->describe(objects, object, segments, err);
     }
+    object->kind = &agent_fd_device;
+    fill_record(object);
+    if (agent_object_sever(objects, object))
+        return 0;
     agent_object_name(object, name, sizeof(name));
     return agent_object_refuse(object, err, "%s is not supported yet", name);
 }

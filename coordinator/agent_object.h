@@ -32,6 +32,7 @@ struct agent_object {
     char *link;     /* what /proc/self/fd/N says */
     int stdio;      /* the agent's own descriptor of the same description, or -1 */
     const struct agent_fdkind *kind;
+    bool severed;  /* see agent_object_sever() */
     bool left_out; /* not supported, and that is to be ignored */
     /* who named it first, for messages */
     pid_t pid; /* as the program sees it */
@@ -101,6 +102,11 @@ int agent_objects_describe(struct agent_objects *objects,
  * the format is needed as in stint_err_set(). Returns AGENT_OBJECT_E_REFUSED. */
 int agent_object_refuse(const struct agent_object *object, struct stint_err *err,
                         const char *fmt, ...) STINT_PRINTF(3, 4);
+
+/* Is it a pipe or socket that `stint launch` was started with (a shell's, a daemon's that
+ * forgot to close it)? Its other end is outside and stays there: then make it /dev/null
+ * for the restart, say so in the log, and return true. */
+bool agent_object_sever(const struct agent_objects *all, struct agent_object *object);
 
 /* What an object is, in words, for messages: "TCP socket 127.0.0.1:80". */
 void agent_object_name(const struct agent_object *object, char *text, size_t size);

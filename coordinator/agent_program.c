@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -102,22 +103,61 @@ static int environment_init(struct environment *env, const struct stint_agent_co
 
 /* --- start ---------------------------------------------------------------- */
 
-/* The program has its copies of what the agent inherited for it. Kept open here, they
- * would hold pipes and files open that the program closes. */
-static void close_inherited(void)
+/* Call for each descriptor above 2 that is not close-on-exec. Returns 0, or what `each`
+ * returned first. */
+static int for_each_inherited(struct agent *agent, int (*each)(struct agent *agent, int fd))
 {
     STINT_AUTO_CLOSEDIR DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
+    int ret = 0;
 
-    while (dir && (entry = readdir(dir)) != NULL) {
+    while (ret == 0 && dir && (entry = readdir(dir)) != NULL) {
         int fd = atoi(entry->d_name), flags;
 
         if (!isdigit((unsigned char)entry->d_name[0]) || fd <= STDERR_FILENO)
             continue;
         flags = fcntl(fd, F_GETFD);
         if (flags >= 0 && !(flags & FD_CLOEXEC))
-            (void)close(fd); /* not ours to flush */
+            ret = each(agent, fd);
     }
+    return ret;
+}
+
+static int note_one(struct agent *agent, int fd)
+{
+    struct agent_inherited *list;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)))
+        return 0;
+    list = reallocarray(agent->inherited, agent->ninherited + 1, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    agent->inherited = list;
+    list[agent->ninherited++] = (struct agent_inherited){st.st_dev, st.st_ino};
+    return 0;
+}
+
+int agent_program_note_inherited(struct agent *agent)
+{
+    return for_each_inherited(agent, note_one);
+}
+
+bool agent_program_has_inherited(const struct agent *agent, dev_t dev, ino_t ino)
+{
+    for (size_t i = 0; i < agent->ninherited; i++) {
+        if (agent->inherited[i].dev == dev && agent->inherited[i].ino == ino)
+            return true;
+    }
+    return false;
+}
+
+/* The program has its copies of what the agent inherited for it. Kept open here, they
+ * would hold pipes and files open that the program closes. */
+static int close_one(struct agent *agent, int fd)
+{
+    (void)close(fd); /* not ours to flush */
+    return 0;
 }
 
 static void __attribute__((noreturn))
@@ -178,7 +218,7 @@ int agent_program_start(struct agent *agent, struct stint_err *err)
         stint_err_set(err, ret < 0 ? ret : -ret, "%s", agent->config->argv[0]);
         return ret == ENOENT || ret < 0 ? 127 : 126;
     }
-    close_inherited();
+    (void)for_each_inherited(agent, close_one); /* returns 0 */
     agent->root = agent->inner_root = pid;
     agent->inner_pid = getpid();
     agent->inner_pgid = getpgrp();
