@@ -20,6 +20,7 @@
 
 struct agent;
 struct agent_fdkind;
+struct agent_group;
 struct agent_segments;
 struct stint_image_writer;
 
@@ -55,6 +56,7 @@ struct agent_fd {
 
 struct agent_objects {
     struct agent *agent;
+    const struct agent_group *group; /* that they belong to */
     struct agent_object **list; /* in the order in which they were found */
     size_t count;
     struct agent_object **sorted; /* by kcmp */
@@ -82,6 +84,9 @@ struct agent_fdkind {
 /* agent_fd_file.c, agent_fd_pipe.c, agent_fd_dev.c */
 extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular,
     agent_fd_directory, agent_fd_pipe, agent_fd_fifo, agent_fd_terminal, agent_fd_device;
+/* agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
+extern const struct agent_fdkind agent_fd_eventfd, agent_fd_signalfd, agent_fd_timerfd,
+    agent_fd_pidfd, agent_fd_epoll, agent_fd_proc;
 
 /* Add one descriptor. fd: the agent's copy, taken over (closed when it is a copy of a
  * description that is known). Returns 0 or -errno with *err set. */
