@@ -510,6 +510,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     if (c->state != STATE_OVER)
         end_of_stint_tick(c, now);
+    peers_list_overdue(c, now);
     if (c->state != STATE_OVER && hooks && hooks->tick)
         hooks->tick(c, now, c->config->arg);
 }
@@ -654,7 +655,8 @@ static int read_generations(struct coordinator *c, struct stint_err *err)
         return ret;
     if (removed)
         stint_info("removed %u leftovers of an interrupted checkpoint", removed);
-    memset(&c->history, 0, sizeof(c->history));
+    c->history.generation = 0;
+    c->history.bytes = 0;
     ret = stint_manifest_read(c->gen_fd, 0, &newest, err);
     if (ret == -ENOENT)
         return 0;

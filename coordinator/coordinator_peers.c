@@ -169,6 +169,8 @@ static int agent_message(struct peer *peer, const char *t, json_t *message)
         agent_terminating(peer, message);
     } else if (strcmp(t, "exited") == 0) {
         peer->has_exited = 1;
+    } else if (strcmp(t, "listed") == 0) {
+        peers_list_add(peer, message);
     } else {
         return 0;
     }
@@ -236,6 +238,9 @@ static void welcome(struct peer *peer)
     stint_info("%s on %s has joined: %s", stint_json_string(peer->hello, "group", ""),
                stint_json_string(peer->hello, "host", "?"),
                stint_json_string(peer->hello, "command", "?"));
+    if (c->config->hooks && c->config->hooks->joined)
+        c->config->hooks->joined(c, stint_json_string(peer->hello, "group", ""),
+                                 c->config->arg);
     /* while the others still stop, it can be part of it */
     if (c->state == STATE_QUIESCE && c->generation)
         peer_send_checkpoint(peer);
@@ -392,11 +397,43 @@ static void request_end(struct peer *peer)
         reply(peer, 75, "not at this moment");
         return;
     }
+    if (coordinator_count_agents(c) == 0 && c->config->stays) {
+        reply(peer, 0, "nothing runs");
+        return;
+    }
     snprintf(c->end_reason, sizeof(c->end_reason), "ended on request, without a checkpoint");
     peer->wait = WAIT_END;
     peer->answer = json_pack("{s:s, s:b, s:i, s:s}", "t", "reply", "ok", 1, "code", 0,
                              "message", "ended");
     coordinator_event(c, EVENT_STOP);
+}
+
+static void request_quit(struct peer *peer)
+{
+    struct coordinator *c = peer->coordinator;
+
+    peer->wait = WAIT_END;
+    peer->answer = json_pack("{s:s, s:b, s:i, s:s}", "t", "reply", "ok", 1, "code", 0,
+                             "message", "ended");
+    coordinator_quit(c, "ended on request, without a checkpoint");
+}
+
+/* What only the front end knows. Returns whether it does. */
+static int request_hook(struct peer *peer, const char *command, const json_t *message)
+{
+    struct coordinator *c = peer->coordinator;
+    const struct coordinator_hooks *hooks = c->config->hooks;
+    json_t *answer = NULL;
+
+    if (!hooks || !hooks->request
+        || !hooks->request(c, command, message, &answer, c->config->arg))
+        return 0;
+    if (answer && json_object_set_new(answer, "t", json_string("reply")) == 0)
+        (void)stint_wire_send(peer->wire, json_incref(answer)); /* gone: told nothing */
+    else
+        reply(peer, 1, "out of memory");
+    json_decref(answer);
+    return 1;
 }
 
 static void request(struct peer *peer, const json_t *message)
@@ -413,7 +450,11 @@ static void request(struct peer *peer, const json_t *message)
         request_interval(peer, message);
     else if (strcmp(command, "stop") == 0 || strcmp(command, "kill") == 0)
         request_end(peer);
-    else
+    else if (strcmp(command, "quit") == 0)
+        request_quit(peer);
+    else if (strcmp(command, "list") == 0)
+        peers_list_start(peer);
+    else if (!request_hook(peer, command, message))
         reply(peer, 1, "this version of stint does not know that command");
 }
 
@@ -464,6 +505,7 @@ void peer_free(struct peer *peer)
     stint_wire_free(peer->wire);
     json_decref(peer->hello);
     json_decref(peer->answer);
+    json_decref(peer->listed);
     free(peer);
 }
 
@@ -494,8 +536,10 @@ static void on_closed(struct stint_wire *wire, const char *reason, void *arg)
     if (was_agent && c->state != STATE_OVER)
         lost_agent(c, peer);
     peer_free(peer);
+    if (was_agent)
+        peers_list_check(c);
     if (was_agent && coordinator_count_agents(c) == 0)
-        coordinator_event(c, EVENT_ALL_GONE);
+        coordinator_raise_gone(c);
     if (c->state == STATE_OVER && !c->peers)
         event_base_loopbreak(c->base);
 }

@@ -40,6 +40,7 @@ enum peer_wait {
     WAIT_NEXT,    /* the checkpoint that starts after this one */
     WAIT_CURRENT, /* the one that is being made */
     WAIT_END,     /* committed; the answer follows when the programs have ended */
+    WAIT_LIST,    /* the agents have been asked for their processes */
 };
 
 struct peer {
@@ -55,6 +56,8 @@ struct peer {
     uint64_t bytes;
     int has_exited; /* its program has ended */
     int held_signal; /* SIGTERM that it keeps from its program; 0 = none */
+    int is_listing;  /* was asked for its processes and has not answered */
+    json_t *listed;  /* its last answer */
     /* clients */
     enum peer_wait wait;
     json_t *answer; /* for WAIT_END */
@@ -83,10 +86,14 @@ struct coordinator {
     struct event *tick, *due, *signals[3];
     int dir_fd, lock_fd;
     char *dir;
+    int gen_fd; /* directory of the generations: dir, unless a hook sets another */
+    char *gen_dir;
+    int is_quitting; /* a coordinator that stays is to end */
     struct stint_key key;
     enum coordinator_state state;
     struct peer *peers;
     unsigned npeers;
+    uint64_t listed_ms; /* when the agents were asked for their processes; 0 = are not */
     int had_agent;
     uint64_t started_ms;
     uint32_t interval_s;
@@ -136,6 +143,17 @@ void coordinator_set_due(struct coordinator *c, uint64_t at_ms);
 
 unsigned coordinator_count_agents(const struct coordinator *c);
 
+/* The last agent has gone: raise what that means. */
+void coordinator_raise_gone(struct coordinator *c);
+
+/* End the programs, and then the coordinator as well. */
+void coordinator_quit(struct coordinator *c, const char *reason);
+
+/* Take another directory for the generations, which is made where it is missing.
+ * Returns 0, or -errno with *err set and nothing changed. */
+int coordinator_set_generations(struct coordinator *c, const char *path,
+                                struct stint_err *err);
+
 /* --- coordinator_peers.c -------------------------------------------------- */
 
 /* Take a connection. */
@@ -150,6 +168,17 @@ void peers_move(struct coordinator *c, enum peer_wait from, enum peer_wait to);
 void peers_send_part(struct coordinator *c, const char *t, const char *reason);
 /* Tell one agent to begin with the generation that is being made. */
 void peer_send_checkpoint(struct peer *peer);
+
+/* --- coordinator_list.c ------------------------------------------------------ */
+
+/* A client asks for the processes: ask all agents. */
+void peers_list_start(struct peer *client);
+/* An agent's answer; takes a reference. */
+void peers_list_add(struct peer *agent, json_t *message);
+/* Answer the clients if no agent owes an answer any more. */
+void peers_list_check(struct coordinator *c);
+/* Likewise when an agent owes it for too long. */
+void peers_list_overdue(struct coordinator *c, uint64_t now_ms);
 
 /* --- coordinator_slurm.c ---------------------------------------------------- */
 

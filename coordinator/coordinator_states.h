@@ -26,6 +26,7 @@ enum coordinator_event {
     EVENT_FAILED, /* an agent, the disk, Slurm; or too long without a sign of life */
     EVENT_STOP,   /* end everything, without a checkpoint */
     EVENT_ALL_GONE, /* no agent is left */
+    EVENT_EMPTY,    /* ... and the coordinator stays for others to come */
     EVENT_TIMEOUT,  /* the programs do not end */
     EVENT_COUNT,
 };
@@ -44,6 +45,7 @@ enum coordinator_action {
     ACTION_ABORT_END, /* drop the generation, send `end` */
     ACTION_FINISH,   /* answer those who asked, leave the directory, exit */
     ACTION_ABORT_FINISH,
+    ACTION_ENDED, /* the programs have ended: answer those who asked */
 };
 
 struct coordinator_transition {
