@@ -242,6 +242,7 @@ static int read_manifest(const json_t *file, uint64_t generation, struct stint_m
 {
     struct reader r = {.object = file, .where = STINT_MANIFEST_NAME, .err = err};
     uint64_t version = 0;
+    int is_complete = 0;
 
     read_uint(&r, "stint", UINT32_MAX, &version);
     if (r.ret == 0 && version != STINT_MANIFEST_VERSION)
@@ -262,6 +263,9 @@ static int read_manifest(const json_t *file, uint64_t generation, struct stint_m
     read_uint(&r, "bytes", INT64_MAX, &m->bytes);
     read_uint(&r, "processes", UINT32_MAX, &m->processes);
     read_bool(&r, "held", &m->held);
+    read_bool(&r, "complete", &is_complete);
+    if (r.ret == 0 && !is_complete)
+        complain(&r, "complete", "is not true");
     m->groups = read_list(&r, "groups", GROUPS_MAX, sizeof(*m->groups), &m->ngroups);
     for (size_t i = 0; i < m->ngroups && r.ret == 0; i++) {
         r.object = json_array_get(json_object_get(file, "groups"), i);

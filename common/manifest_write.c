@@ -51,14 +51,17 @@ json_t *stint_manifest_json(const struct stint_manifest *m)
             groups = NULL;
         }
     return json_pack(
-        "{s:i, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}",
+        "{s:i, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, "
+        "s:b}",
         "stint", STINT_MANIFEST_VERSION, "generation", (json_int_t)m->generation, "gen_id",
         m->gen_id, "parent", (json_int_t)m->parent, "restored_from",
         (json_int_t)m->restored_from, "stint_version", m->stint_version, "slurm_job",
         m->slurm_job, "run", (json_int_t)m->run, "started", (json_int_t)m->started,
         "committed", (json_int_t)m->committed, "duration_ms", (json_int_t)m->duration_ms,
         "stall_ms", (json_int_t)m->stall_ms, "bytes", (json_int_t)m->bytes, "processes",
-        (json_int_t)m->processes, "held", m->held, "groups", groups);
+        (json_int_t)m->processes, "held", m->held, "groups", groups,
+        /* at the end, so that a manifest cut between two groups is seen to be */
+        "complete", 1);
 }
 
 static int write_text(int gen_fd, const char *text, size_t len)
