@@ -1,0 +1,218 @@
+/* What belongs to a process as a whole, besides memory and threads.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#define STINT_BLOB
+#include "runtime/restorer/blob/blob.h"
+
+#include <errno.h>
+#include <linux/prctl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#ifndef PR_TIMER_CREATE_RESTORE_IDS /* Linux 6.15 */
+#define PR_TIMER_CREATE_RESTORE_IDS     77
+#define PR_TIMER_CREATE_RESTORE_IDS_OFF 0
+#define PR_TIMER_CREATE_RESTORE_IDS_ON  1
+#endif
+
+#define TIMER_ID_TRIES 1000000
+
+struct kernel_sigevent {
+    uint64_t value;
+    int32_t signo;
+    int32_t notify;
+    int32_t tid;
+    char padding[44];
+};
+
+static void restore_layout(struct blob_args *args)
+{
+    const struct stint_process *p = &args->process;
+    struct prctl_mm_map map = {
+        .start_code = p->start_code,
+        .end_code = p->end_code,
+        .start_data = p->start_data,
+        .end_data = p->end_data,
+        .start_brk = p->start_brk,
+        .brk = p->brk,
+        .start_stack = p->start_stack,
+        .arg_start = p->arg_start,
+        .arg_end = p->arg_end,
+        .env_start = p->env_start,
+        .env_end = p->env_end,
+        .auxv = args->auxv_len ? BLOB_AT(args, args->auxv_offset, __u64) : NULL,
+        .auxv_size = args->auxv_len,
+        .exe_fd = (uint32_t)args->exe_fd,
+    };
+    long ret = raw_syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
+
+    if (ret != 0)
+        blob_fail(args, ret, "set brk, arguments and executable (PR_SET_MM_MAP)", NULL);
+}
+
+static void restore_sigactions(struct blob_args *args)
+{
+    const struct stint_sigaction *actions =
+        BLOB_AT(args, args->sigactions_offset, struct stint_sigaction);
+
+    for (int signo = 1; signo <= 64; signo++) {
+        long ret;
+
+        if (signo == SIGKILL || signo == SIGSTOP)
+            continue;
+        ret = raw_syscall(SYS_rt_sigaction, signo, &actions[signo - 1], NULL,
+                          sizeof(actions->mask));
+        if (ret != 0)
+            blob_fail(args, ret, "set a signal's action", NULL);
+    }
+}
+
+void blob_restore_early(struct blob_args *args)
+{
+    restore_layout(args);
+    restore_sigactions(args);
+}
+
+/* --- timers ------------------------------------------------------------------------ */
+
+static long create_timer(const struct stint_timer *timer, int32_t *id)
+{
+    struct kernel_sigevent event = {
+        .value = timer->sigval,
+        .signo = timer->signo,
+        .notify = timer->notify,
+        .tid = timer->notify_tid,
+    };
+
+    return raw_syscall(SYS_timer_create, timer->clockid, &event, id);
+}
+
+/* Before Linux 6.15 ids can only be counted up to. */
+static long count_up_to(const struct stint_timer *timer)
+{
+    for (int i = 0; i < TIMER_ID_TRIES; i++) {
+        int32_t id = 0;
+        long ret = create_timer(timer, &id);
+
+        if (ret != 0)
+            return ret;
+        if (id == timer->id)
+            return 0;
+        (void)raw_syscall(SYS_timer_delete, id); /* just made */
+        if (id > timer->id)
+            return -EEXIST;
+    }
+    return -EAGAIN;
+}
+
+static void create_timers(struct blob_args *args)
+{
+    const struct stint_timer *timers = BLOB_AT(args, args->timers_offset, struct stint_timer);
+    int exact;
+
+    if (args->ntimers == 0)
+        return;
+    exact = raw_syscall(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+                        PR_TIMER_CREATE_RESTORE_IDS_ON, 0, 0, 0) == 0;
+    for (uint32_t i = 0; i < args->ntimers; i++) {
+        int32_t id = timers[i].id;
+        long ret = exact ? create_timer(&timers[i], &id) : count_up_to(&timers[i]);
+
+        if (ret != 0)
+            blob_fail(args, ret, "create a POSIX timer with its old id", NULL);
+    }
+    if (exact)
+        (void)raw_syscall(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+                          PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0); /* it was on */
+}
+
+static struct timespec to_timespec(uint64_t ns)
+{
+    return (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+}
+
+void blob_arm_timers(struct blob_args *args)
+{
+    const struct stint_timer *timers = BLOB_AT(args, args->timers_offset, struct stint_timer);
+
+    for (uint32_t i = 0; i < args->ntimers; i++) {
+        struct itimerspec spec = {to_timespec(timers[i].interval_ns),
+                                  to_timespec(timers[i].value_ns)};
+
+        if (timers[i].value_ns)
+            (void)raw_syscall(SYS_timer_settime, timers[i].id, 0, &spec, NULL); /* valid */
+    }
+    for (int which = 0; args->has_itimers && which < 3; which++) {
+        const struct stint_itimer *timer = &args->itimers[which];
+        uint64_t spec[4] = {timer->interval_us / 1000000, timer->interval_us % 1000000,
+                            timer->value_us / 1000000, timer->value_us % 1000000};
+
+        if (timer->value_us)
+            (void)raw_syscall(SYS_setitimer, which, spec, NULL); /* valid */
+    }
+}
+
+/* --- the rest ---------------------------------------------------------------------- */
+
+/* What the making of the tree left behind: children that ended or stopped. */
+static void drop_stray_signals(void)
+{
+    uint64_t set = 1ull << (SIGCHLD - 1) | 1ull << (SIGCONT - 1);
+    struct timespec now = {0, 0};
+
+    while (raw_syscall(SYS_rt_sigtimedwait, &set, NULL, &now, sizeof(set)) > 0)
+        ;
+}
+
+static void restore_pending(struct blob_args *args)
+{
+    char *info = BLOB_AT(args, args->pending_offset, char);
+
+    for (uint32_t i = 0; i < args->pending_count; i++, info += 128)
+        (void)raw_syscall(SYS_rt_sigqueueinfo, args->process.pid, *(int *)info,
+                          info); /* only a limit (RLIMIT_SIGPENDING) can refuse it */
+}
+
+/* A limit that may not be raised stays as near as it can. */
+static void restore_rlimits(struct blob_args *args)
+{
+    for (int i = 0; args->has_rlimits && i < 16; i++) {
+        struct stint_rlimit want = args->rlimits[i], have;
+
+        if (raw_syscall(SYS_prlimit64, 0, i, &want, NULL) == 0 ||
+            raw_syscall(SYS_prlimit64, 0, i, NULL, &have) != 0)
+            continue;
+        if (want.max > have.max)
+            want.max = have.max;
+        if (want.cur > want.max)
+            want.cur = want.max;
+        (void)raw_syscall(SYS_prlimit64, 0, i, &want, NULL); /* lowered: allowed */
+    }
+}
+
+static void close_own(struct blob_args *args)
+{
+    const int32_t *fds = BLOB_AT(args, args->close_offset, int32_t);
+
+    for (uint32_t i = 0; i < args->nclose; i++)
+        (void)raw_syscall(SYS_close, fds[i]); /* nothing was written through them */
+}
+
+void blob_restore_late(struct blob_args *args)
+{
+    const struct stint_process *p = &args->process;
+    struct blob_thread *leader = BLOB_AT(args, args->threads_offset, struct blob_thread);
+
+    close_own(args);
+    create_timers(args);
+    drop_stray_signals();
+    restore_pending(args);
+    if (p->flags & STINT_PROC_THP_DISABLE)
+        (void)raw_syscall(SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0); /* cannot fail */
+    (void)raw_syscall(SYS_personality, p->personality); /* cannot fail */
+    restore_rlimits(args);
+    blob_restore_thread(args, leader);
+    (void)raw_syscall(SYS_prctl, PR_SET_DUMPABLE, p->dumpable == 1); /* cannot fail */
+}

@@ -1,0 +1,355 @@
+/* Replace the restorer's memory by the program's.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#define STINT_BLOB
+#include "runtime/restorer/blob/blob.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define TASK_END      0x7ffffffff000ull /* first address that is not the user's */
+#define LAZY_MIN_LEN  65536u            /* smaller pieces are read: mappings are scarce */
+#define OPEN_WHOLE    (64ull << 20)     /* see open_for_loading() */
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+static void put_hex(char *to, uint64_t value)
+{
+    for (int i = 0; i < 12; i++)
+        to[i] = "0123456789abcdef"[value >> (44 - 4 * i) & 15];
+    to[12] = '\0';
+}
+
+static void fail_at(struct blob_args *args, long error, const char *what, uint64_t addr)
+    __attribute__((noreturn));
+
+static void fail_at(struct blob_args *args, long error, const char *what, uint64_t addr)
+{
+    char hex[16];
+
+    put_hex(hex, addr);
+    blob_fail(args, error, what, hex);
+}
+
+static void move(struct blob_args *args, uint64_t from, uint64_t len, uint64_t to)
+{
+    long ret = raw_syscall(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+    if (ret != (long)to)
+        fail_at(args, ret, "move the vdso to", to);
+}
+
+static void clear_everything(struct blob_args *args)
+{
+    uint64_t hole_end = args->hole_start + args->hole_len;
+    long ret;
+
+    for (uint32_t i = 0; i < args->npieces; i++)
+        move(args, args->pieces[i].from, args->pieces[i].len, args->pieces[i].parked);
+    ret = raw_syscall(SYS_munmap, 0, args->hole_start);
+    if (ret == 0)
+        ret = raw_syscall(SYS_munmap, hole_end, TASK_END - hole_end);
+    if (ret != 0)
+        blob_fail(args, ret, "unmap the restorer", NULL);
+}
+
+/* --- mappings ---------------------------------------------------------------- */
+
+/* A library has several mappings in a row: its file is opened once. */
+struct opened {
+    uint32_t path_offset;
+    int flags;
+    int fd;
+};
+
+static int open_file(struct blob_args *args, struct opened *opened, const struct blob_vma *v)
+{
+    const char *path = BLOB_AT(args, v->path_offset, const char);
+    bool shared = v->vma.kind == STINT_VMA_SHARED;
+    int flags = shared && v->vma.file_writable ? O_RDWR : O_RDONLY;
+    long fd;
+
+    if (opened->fd >= 0 && opened->path_offset == v->path_offset && opened->flags == flags)
+        return opened->fd;
+    if (opened->fd >= 0)
+        (void)raw_syscall(SYS_close, opened->fd); /* only read from */
+    fd = raw_syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
+    if (fd < 0)
+        blob_fail(args, fd, "open", path);
+    *opened = (struct opened){v->path_offset, flags, (int)fd};
+    return opened->fd;
+}
+
+static int mapping_flags(const struct stint_vma *vma)
+{
+    int flags = MAP_FIXED_NOREPLACE;
+
+    switch ((enum stint_vma_kind)vma->kind) {
+    case STINT_VMA_ANON:
+        flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+        break;
+    case STINT_VMA_STACK:
+        flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN;
+        break;
+    case STINT_VMA_FILE:
+        flags |= MAP_PRIVATE;
+        break;
+    case STINT_VMA_SEGMENT:
+    case STINT_VMA_SHARED:
+        flags |= MAP_SHARED;
+        break;
+    case STINT_VMA_VDSO:
+    case STINT_VMA_VVAR:
+        break; /* moved, not mapped */
+    }
+    if (vma->advice & STINT_ADV_NORESERVE)
+        flags |= MAP_NORESERVE;
+    return flags;
+}
+
+static void map_one(struct blob_args *args, struct opened *opened, struct blob_vma *v)
+{
+    const struct stint_vma *vma = &v->vma;
+    uint64_t offset = 0;
+    int fd = -1;
+    long ret;
+
+    if (vma->kind == STINT_VMA_VDSO || vma->kind == STINT_VMA_VVAR)
+        return;
+    if (vma->kind == STINT_VMA_FILE || vma->kind == STINT_VMA_SHARED) {
+        fd = open_file(args, opened, v);
+        offset = vma->offset;
+    } else if (vma->kind == STINT_VMA_SEGMENT) {
+        fd = v->fd;
+        offset = vma->offset;
+    }
+    ret = raw_syscall(SYS_mmap, vma->start, vma->end - vma->start, v->load_prot,
+                      mapping_flags(vma), fd, offset);
+    if (ret != (long)vma->start) /* before Linux 4.17 the address is only a wish */
+        fail_at(args, raw_is_error(ret) ? ret : -EEXIST, "map memory at", vma->start);
+    /* advice that matters while pages come in */
+    if (vma->advice & STINT_ADV_HUGEPAGE)
+        (void)raw_syscall(SYS_madvise, vma->start, vma->end - vma->start, MADV_HUGEPAGE);
+    if (vma->advice & STINT_ADV_NOHUGEPAGE)
+        (void)raw_syscall(SYS_madvise, vma->start, vma->end - vma->start, MADV_NOHUGEPAGE);
+}
+
+static void map_all(struct blob_args *args)
+{
+    struct blob_vma *vmas = BLOB_AT(args, args->vmas_offset, struct blob_vma);
+    struct opened opened = {.fd = -1};
+
+    for (uint32_t i = 0; i < args->nvmas; i++) {
+        struct blob_vma *v = &vmas[i];
+
+        v->load_prot = v->vma.prot;
+        /* What cannot be written is opened for the time of loading. A huge
+         * reservation is not, as a whole: the kernel would account for all of it. */
+        if (v->has_extents && !(v->vma.prot & PROT_WRITE) &&
+            v->vma.end - v->vma.start <= OPEN_WHOLE)
+            v->load_prot = PROT_READ | PROT_WRITE;
+        map_one(args, &opened, v);
+    }
+    if (opened.fd >= 0)
+        (void)raw_syscall(SYS_close, opened.fd); /* only read from */
+}
+
+/* --- contents ------------------------------------------------------------------ */
+
+static void read_image(struct blob_args *args, uint64_t addr, uint64_t len, uint64_t offset)
+{
+    while (len > 0) {
+        long n = -EINVAL;
+
+        if (args->image_fd >= 0)
+            n = raw_syscall(SYS_pread64, args->image_fd, addr, len, offset);
+        if (n == -EINVAL) /* no direct access here, or not from this place */
+            n = raw_syscall(SYS_pread64, args->image_fd_buffered, addr, len, offset);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            fail_at(args, n < 0 ? n : -EIO, "read the image: memory at", addr);
+        addr += (uint64_t)n;
+        offset += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+}
+
+static bool is_mapped_lazily(const struct blob_args *args, const struct blob_vma *v,
+                             uint64_t len)
+{
+    return args->lazy && v->vma.kind == STINT_VMA_ANON && len >= LAZY_MIN_LEN &&
+           !(v->vma.advice & STINT_ADV_LOCKED);
+}
+
+/* The image's own pages, copied when written to. Returns false where the kernel
+ * does not want another mapping. */
+static bool map_lazily(struct blob_args *args, const struct blob_vma *v, uint64_t start,
+                       uint64_t len, uint64_t offset)
+{
+    int flags = MAP_PRIVATE | MAP_FIXED;
+
+    if (v->vma.advice & STINT_ADV_NORESERVE)
+        flags |= MAP_NORESERVE;
+    return raw_syscall(SYS_mmap, start, len, v->vma.prot, flags, args->image_fd_buffered,
+                       offset) == (long)start;
+}
+
+static void open_for_loading(struct blob_args *args, const struct blob_vma *v, uint64_t start,
+                             uint64_t len)
+{
+    long ret;
+
+    if (v->load_prot & PROT_WRITE)
+        return;
+    ret = raw_syscall(SYS_mprotect, start, len, PROT_READ | PROT_WRITE);
+    if (ret != 0)
+        fail_at(args, ret, "make memory writable at", start);
+}
+
+/* The part of an extent that lies in one mapping. */
+static void load_part(struct blob_args *args, const struct blob_vma *v,
+                      const struct stint_extent *e, uint64_t start, uint64_t end)
+{
+    if (e->encoding == STINT_ENC_ZERO) {
+        if (v->vma.kind == STINT_VMA_FILE) {
+            open_for_loading(args, v, start, end - start);
+            __builtin_memset((void *)start, 0, end - start);
+        }
+        return;
+    }
+    if (is_mapped_lazily(args, v, end - start) &&
+        map_lazily(args, v, start, end - start, e->offset + (start - e->addr)))
+        return;
+    open_for_loading(args, v, start, end - start);
+    read_image(args, start, end - start, e->offset + (start - e->addr));
+}
+
+/* Load one extent; *first is the mapping at or before its start. Returns whether
+ * all of it was read, so that the checksum can be compared. */
+static bool load_extent(struct blob_args *args, const struct blob_vma *vmas, uint32_t *first,
+                        const struct stint_extent *e)
+{
+    uint64_t end = e->addr + e->len;
+    bool all = e->encoding == STINT_ENC_RAW;
+
+    while (*first < args->nvmas && vmas[*first].vma.end <= e->addr)
+        (*first)++;
+    for (uint32_t i = *first; i < args->nvmas && vmas[i].vma.start < end; i++) {
+        uint64_t from = vmas[i].vma.start > e->addr ? vmas[i].vma.start : e->addr;
+        uint64_t to = vmas[i].vma.end < end ? vmas[i].vma.end : end;
+
+        load_part(args, &vmas[i], e, from, to);
+        all = all && !is_mapped_lazily(args, &vmas[i], to - from);
+    }
+    return all;
+}
+
+static void load_all(struct blob_args *args)
+{
+    const struct blob_vma *vmas = BLOB_AT(args, args->vmas_offset, struct blob_vma);
+    const struct stint_extent *e = BLOB_AT(args, args->extents_offset, struct stint_extent);
+    uint32_t first = 0;
+
+    for (uint32_t i = 0; i < args->nextents; i++) {
+        if (i > 0 && e[i].addr < e[i - 1].addr)
+            first = 0; /* another record begins */
+        if (load_extent(args, vmas, &first, &e[i]) &&
+            XXH3_64bits((const void *)e[i].addr, e[i].len) != e[i].xxh3)
+            fail_at(args, 0, "the image is damaged: wrong checksum of memory at", e[i].addr);
+    }
+}
+
+/* --- finishing ------------------------------------------------------------------ */
+
+static void advise(struct blob_args *args, const struct stint_vma *vma)
+{
+    static const struct {
+        uint32_t flag;
+        int advice;
+    } table[] = {
+        {STINT_ADV_DONTFORK, MADV_DONTFORK},     {STINT_ADV_DONTDUMP, MADV_DONTDUMP},
+        {STINT_ADV_MERGEABLE, MADV_MERGEABLE},   {STINT_ADV_WIPEONFORK, MADV_WIPEONFORK},
+        {STINT_ADV_SEQUENTIAL, MADV_SEQUENTIAL}, {STINT_ADV_RANDOM, MADV_RANDOM},
+    };
+    uint64_t len = vma->end - vma->start;
+    long ret;
+
+    for (uint32_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (!(vma->advice & table[i].flag))
+            continue;
+        ret = raw_syscall(SYS_madvise, vma->start, len, table[i].advice);
+        /* these two change what fork does: without them the program would be wrong */
+        if (ret != 0 && table[i].flag & (STINT_ADV_DONTFORK | STINT_ADV_WIPEONFORK))
+            fail_at(args, ret, "advise memory at", vma->start);
+    }
+    if (!(vma->advice & STINT_ADV_LOCKED))
+        return;
+    ret = raw_syscall(SYS_mlock2, vma->start, len,
+                      vma->advice & STINT_ADV_LOCKONFAULT ? 1 /* MLOCK_ONFAULT */ : 0);
+    if (ret != 0)
+        blob_note(args, "memory cannot be locked again: the limit is lower here", NULL);
+}
+
+static void finish_all(struct blob_args *args)
+{
+    const struct blob_vma *vmas = BLOB_AT(args, args->vmas_offset, struct blob_vma);
+
+    for (uint32_t i = 0; i < args->nvmas; i++) {
+        const struct stint_vma *vma = &vmas[i].vma;
+        long ret = 0;
+
+        if (vma->kind == STINT_VMA_VDSO || vma->kind == STINT_VMA_VVAR)
+            continue;
+        if (vmas[i].has_extents && !(vma->prot & PROT_WRITE))
+            ret = raw_syscall(SYS_mprotect, vma->start, vma->end - vma->start, vma->prot);
+        if (ret != 0)
+            fail_at(args, ret, "protect memory at", vma->start);
+        advise(args, vma);
+    }
+}
+
+/* Another kernel's vdso: ours lives elsewhere, the old one's place holds its old
+ * contents with jumps to ours. Code of it that was running finds zeroes for its
+ * data, which tells it to ask the kernel. */
+static void put_proxy(struct blob_args *args)
+{
+    long ret = 0;
+
+    if (args->old_vvar_len)
+        ret = raw_syscall(SYS_mmap, args->old_vvar_start, args->old_vvar_len, PROT_READ,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (raw_is_error(ret))
+        fail_at(args, ret, "map the old vvar at", args->old_vvar_start);
+    ret = raw_syscall(SYS_mmap, args->old_vdso_start, args->old_vdso_len,
+                      PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (ret != (long)args->old_vdso_start)
+        fail_at(args, ret, "map the old vdso at", args->old_vdso_start);
+    __builtin_memcpy((void *)args->old_vdso_start,
+                     BLOB_AT(args, args->vdso_image_offset, void), args->old_vdso_len);
+    ret = raw_syscall(SYS_mprotect, args->old_vdso_start, args->old_vdso_len,
+                      PROT_READ | PROT_EXEC);
+    if (ret != 0)
+        fail_at(args, ret, "protect the old vdso at", args->old_vdso_start);
+}
+
+void blob_restore_memory(struct blob_args *args)
+{
+    clear_everything(args);
+    map_all(args);
+    load_all(args);
+    finish_all(args);
+    for (uint32_t i = 0; i < args->npieces; i++)
+        move(args, args->pieces[i].parked, args->pieces[i].len, args->pieces[i].to);
+    if (args->vdso_image_offset)
+        put_proxy(args);
+}

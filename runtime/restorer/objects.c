@@ -1,0 +1,196 @@
+/* The table of kinds of open file descriptions, and what all have in common.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime/restorer/objects.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+static const struct {
+    uint32_t kind;
+    const char *name;
+    mode_t type; /* the path has to be of this type; 0: there is no path */
+    stint_object_open_f open;
+} kinds[] = {
+    {STINT_OBJ_FILE, "file", S_IFREG, stint_object_open_file},
+    {STINT_OBJ_DELETED, "deleted file", 0, stint_object_open_deleted},
+    {STINT_OBJ_DIR, "directory", S_IFDIR, stint_object_open_dir},
+    {STINT_OBJ_PIPE, "pipe", 0, stint_object_open_pipe},
+    {STINT_OBJ_FIFO, "named pipe", S_IFIFO, stint_object_open_fifo},
+    {STINT_OBJ_CHARDEV, "device", S_IFCHR, stint_object_open_chardev},
+    {STINT_OBJ_STDIO, "stdio", 0, stint_object_open_stdio},
+    {STINT_OBJ_TTY, "terminal", 0, stint_object_open_tty},
+    {STINT_OBJ_PATH, "path", 0, stint_object_open_path},
+    {STINT_OBJ_MEMFD, "memfd", 0, stint_object_open_memfd},
+    {STINT_OBJ_EVENTFD, "eventfd", 0, stint_object_open_eventfd},
+    {STINT_OBJ_EPOLL, "epoll", 0, stint_object_open_epoll},
+    {STINT_OBJ_SIGNALFD, "signalfd", 0, stint_object_open_signalfd},
+    {STINT_OBJ_TIMERFD, "timerfd", 0, stint_object_open_timerfd},
+    {STINT_OBJ_PIDFD, "pidfd", 0, stint_object_open_pidfd},
+    {STINT_OBJ_PROC, "entry of /proc", 0, stint_object_open_proc},
+};
+
+static int row_of(uint32_t kind)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (kinds[i].kind == kind)
+            return (int)i;
+    }
+    return -1;
+}
+
+static int check_object(const struct stint_object *object, struct stint_err *err)
+{
+    int row = row_of(object->kind);
+    const char *path = stint_object_path(object);
+    struct stat st;
+
+    if (row < 0)
+        return stint_err_set(err, -EPROTONOSUPPORT,
+                             "the program holds a descriptor of a kind (%u) that this stint "
+                             "cannot restore.",
+                             object->kind);
+    if (!kinds[row].type)
+        return 0;
+    if (stat(path, &st) < 0)
+        return stint_err_set(err, -errno, "the program has the %s %s open", kinds[row].name,
+                             path);
+    if ((st.st_mode & S_IFMT) != kinds[row].type)
+        return stint_err_set(err, -ESTALE, "the program has the %s %s open; it is something "
+                                           "else now.",
+                             kinds[row].name, path);
+    return 0;
+}
+
+int stint_objects_check(struct stint_restore *restore, struct stint_err *err)
+{
+    for (size_t i = 0; i < restore->nobjects; i++) {
+        int r = check_object(restore->objects[i].object, err);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int stint_objects_open(struct stint_restore *restore, struct stint_err *err)
+{
+    int r = stint_segments_make(restore, err);
+
+    for (size_t i = 0; r == 0 && i < restore->nobjects; i++) {
+        struct stint_restored_object *o = &restore->objects[i];
+        int fd;
+
+        if (o->fd >= 0)
+            continue; /* came along with another one */
+        if (stint_object_is_late(o->object)) {
+            r = stint_object_promise(restore, o, err);
+            continue;
+        }
+        fd = kinds[row_of(o->object->kind)].open(restore, o, err);
+        if (fd < 0)
+            return fd;
+        o->fd = stint_restore_keep_fd(restore, fd, err);
+        r = o->fd < 0 ? o->fd : 0;
+    }
+    return r;
+}
+
+int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < restore->nobjects; i++) {
+        struct stint_restored_object *o = &restore->objects[i];
+        int fd;
+
+        if (!o->late)
+            continue;
+        fd = kinds[row_of(o->object->kind)].open(restore, o, err);
+        r = fd < 0 ? fd : stint_object_keep_promise(restore, o, fd, err);
+    }
+    return r < 0 ? r : stint_objects_link_epoll(restore, err);
+}
+
+void stint_objects_set_owners(struct stint_restore *restore)
+{
+    for (size_t i = 0; i < restore->nobjects; i++) {
+        const struct stint_restored_object *o = &restore->objects[i];
+
+        if (o->object->owner == 0 && o->object->owner_signal == 0)
+            continue;
+        if (fcntl(o->fd, F_SETOWN, o->object->owner) < 0 ||
+            fcntl(o->fd, F_SETSIG, o->object->owner_signal) < 0)
+            stint_restore_note(restore, "%s: cannot send SIGIO to process %d again: %s",
+                               stint_object_path(o->object), o->object->owner,
+                               strerror(errno));
+        if (o->object->open_flags & O_ASYNC)
+            (void)fcntl(o->fd, F_SETFL, o->object->open_flags); /* refused where useless */
+    }
+}
+
+void stint_objects_cut(struct stint_restore *restore)
+{
+    for (size_t i = 0; i < restore->nobjects; i++) {
+        const struct stint_restored_object *o = &restore->objects[i];
+
+        if (o->cut && ftruncate(o->fd, (off_t)o->object->size) < 0)
+            stint_restore_note(restore, "cannot cut %s back to %llu bytes: %s",
+                               stint_object_path(o->object),
+                               (unsigned long long)o->object->size, strerror(errno));
+    }
+}
+
+int stint_reopen(int fd, int flags)
+{
+    char path[64];
+    int fresh;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* fits */
+    fresh = open(path, (flags & ~O_NOFOLLOW) | O_CLOEXEC | O_NOCTTY);
+    return fresh < 0 ? -errno : fresh;
+}
+
+int stint_object_flags(const struct stint_object *object)
+{
+    return (int)(object->open_flags &
+                 ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC | O_NOFOLLOW)) |
+           O_CLOEXEC | O_NOCTTY;
+}
+
+int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
+                          int fd, struct stint_err *err)
+{
+    static const size_t piece = 1 << 20;
+    STINT_AUTO_FREE char *buf = malloc(piece);
+    uint64_t done = 0;
+
+    if (!buf)
+        return stint_err_set(err, -ENOMEM, "restore contents");
+    while (done < object->data_len) {
+        size_t want = object->data_len - done < piece ? object->data_len - done : piece;
+        ssize_t got = pread(restore->group_image->fd, buf, want,
+                            (off_t)(object->data_offset + done));
+
+        if (got <= 0)
+            return stint_err_set(err, got < 0 ? -errno : -EIO, "image %s: read",
+                                 restore->group_image->path);
+        for (ssize_t put = 0; put < got;) {
+            ssize_t n = write(fd, buf + put, (size_t)(got - put));
+
+            if (n < 0)
+                return stint_err_set(err, -errno, "put back %llu bytes of contents",
+                                     (unsigned long long)object->data_len);
+            put += n;
+        }
+        done += (uint64_t)got;
+    }
+    return 0;
+}

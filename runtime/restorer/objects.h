@@ -1,0 +1,103 @@
+/* Open file descriptions: opened once by init, inherited by all processes.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One table row per kind (objects.c), one file per family of kinds.
+ */
+#ifndef STINT_RESTORER_OBJECTS_H
+#define STINT_RESTORER_OBJECTS_H
+
+#include "runtime/restorer/restore.h"
+
+/* Before anything is made: is every kind known, does every file exist? */
+int stint_objects_check(struct stint_restore *restore, struct stint_err *err);
+
+/* Make the shared memory segments, then open every object. Context: init. */
+int stint_objects_open(struct stint_restore *restore, struct stint_err *err);
+
+/* Open those that need the processes to exist, and fill epolls. Context: init. */
+int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err);
+
+/* In a process: wait for late objects and take its own copies of them.
+ * Returns 0, -errno with *err, or -ECANCELED without when the restore has failed. */
+int stint_objects_take_late(struct stint_restore *restore, struct stint_err *err);
+
+/* Owners for SIGIO: the processes exist now. Context: init. */
+void stint_objects_set_owners(struct stint_restore *restore);
+
+/* Cut output files back to what they were; the point of no return has come. */
+void stint_objects_cut(struct stint_restore *restore);
+
+/* --- for the files of the table ------------------------------------------ */
+
+/* Opens one object; returns a descriptor (any number) or -errno with *err. */
+typedef int (*stint_object_open_f)(struct stint_restore *restore,
+                                   struct stint_restored_object *object,
+                                   struct stint_err *err);
+
+int stint_object_open_file(struct stint_restore *restore,
+                           struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_deleted(struct stint_restore *restore,
+                              struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_dir(struct stint_restore *restore,
+                          struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_path(struct stint_restore *restore,
+                           struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_memfd(struct stint_restore *restore,
+                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_pipe(struct stint_restore *restore,
+                           struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_fifo(struct stint_restore *restore,
+                           struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_chardev(struct stint_restore *restore,
+                              struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_stdio(struct stint_restore *restore,
+                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_tty(struct stint_restore *restore,
+                          struct stint_restored_object *object, struct stint_err *err);
+
+int stint_object_open_eventfd(struct stint_restore *restore,
+                              struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_signalfd(struct stint_restore *restore,
+                               struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_timerfd(struct stint_restore *restore,
+                              struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_pidfd(struct stint_restore *restore,
+                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_epoll(struct stint_restore *restore,
+                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_proc(struct stint_restore *restore,
+                           struct stint_restored_object *object, struct stint_err *err);
+
+/* Does it need a process of the program? */
+bool stint_object_is_late(const struct stint_object *object);
+/* Before the processes are made: put something in its place. Returns 0 or -errno. */
+int stint_object_promise(struct stint_restore *restore, struct stint_restored_object *object,
+                         struct stint_err *err);
+/* fd, taken over, is what it is. Likewise. */
+int stint_object_keep_promise(struct stint_restore *restore,
+                              struct stint_restored_object *object, int fd,
+                              struct stint_err *err);
+/* Register in every epoll what it watched. All objects are open. Likewise. */
+int stint_objects_link_epoll(struct stint_restore *restore, struct stint_err *err);
+
+/* Another open file description of what fd refers to. Returns fd or -errno. */
+int stint_reopen(int fd, int flags);
+
+/* What of F_GETFL makes sense to open(2): nothing that creates or empties. */
+int stint_object_flags(const struct stint_object *object);
+
+/* Copy the object's contents from the group image to an fd. 0 or -errno, *err. */
+int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
+                          int fd, struct stint_err *err);
+
+/* segments.c */
+int stint_segments_make(struct stint_restore *restore, struct stint_err *err);
+/* The segment with that file identity (dev, ino), or NULL. */
+struct stint_restored_segment *stint_segment_of(struct stint_restore *restore, uint64_t dev,
+                                                uint64_t ino);
+/* A nameless, empty, writable file: in the directory of path if that is possible
+ * (NULL: no wish), else in the image's. Returns fd or -errno with *err. */
+int stint_nameless_file(struct stint_restore *restore, const char *path,
+                        struct stint_err *err);
+
+#endif
