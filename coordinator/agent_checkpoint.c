@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "common/log.h"
 #include "common/wire.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_list.h"
 #include "coordinator/agent_quiesce.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_writer.h"
@@ -198,24 +200,31 @@ static void report(struct agent_checkpoint *checkpoint)
                     (json_int_t)checkpoint->stall_ms);
 }
 
+static json_t *clean_text(const char *text)
+{
+    char clean[NAME_MAX + 1];
+    size_t i;
+
+    for (i = 0; i < sizeof(clean) - 1 && text[i]; i++)
+        clean[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+    clean[i] = '\0';
+    return json_string(clean);
+}
+
 static int add_file(struct agent_checkpoint *checkpoint, int fd, const char *name,
-                    const char *kind, pid_t pid, const char *comm)
+                    const char *kind, pid_t pid, const char *comm, const char *program)
 {
     struct stat st;
-    char clean[16];
-    size_t i;
 
     if (fd >= 0 && fstat(fd, &st) == 0)
         checkpoint->bytes += (uint64_t)st.st_size;
     else
         st.st_size = 0;
-    for (i = 0; i < sizeof(clean) - 1 && comm[i]; i++)
-        clean[i] = comm[i] < ' ' || comm[i] > '~' ? '?' : comm[i];
-    clean[i] = '\0';
-    return json_array_append_new(checkpoint->files,
-                                 json_pack("{s:s, s:I, s:s, s:i, s:s}", "name", name,
-                                           "bytes", (json_int_t)st.st_size, "kind", kind,
-                                           "pid", (int)pid, "comm", clean));
+    return json_array_append_new(
+        checkpoint->files,
+        json_pack("{s:s, s:I, s:s, s:i, s:o, s:o}", "name", name, "bytes",
+                  (json_int_t)st.st_size, "kind", kind, "pid", (int)pid, "comm",
+                  clean_text(comm), "program", clean_text(program)));
 }
 
 /* Everything is on disk. */
@@ -243,16 +252,20 @@ static int list_files(struct agent_checkpoint *checkpoint)
 
     json_array_clear(checkpoint->files);
     checkpoint->bytes = 0;
-    ret = add_file(checkpoint, checkpoint->group_fd, checkpoint->group_name, "group", 0, "");
+    ret = add_file(checkpoint, checkpoint->group_fd, checkpoint->group_name, "group", 0, "",
+                   "");
     for (size_t i = 0; i < group->segments.count && ret == 0; i++)
         ret = add_file(checkpoint, checkpoint->image_fds[n++],
-                       group->segments.list[i].image_name, "shared", 0, "");
+                       group->segments.list[i].image_name, "shared", 0, "", "");
     for (size_t i = 0; i < group->nmembers && ret == 0; i++) {
         const struct agent_member *member = &group->members[i];
+        char program[NAME_MAX + 1];
 
-        if (member->image_name)
-            ret = add_file(checkpoint, checkpoint->image_fds[n++], member->image_name,
-                           "process", member->record.pid, member->record.comm);
+        if (!member->image_name)
+            continue;
+        agent_list_program(member->pid, member->record.comm, program, sizeof(program));
+        ret = add_file(checkpoint, checkpoint->image_fds[n++], member->image_name, "process",
+                       member->record.pid, member->record.comm, program);
     }
     return ret == 0 ? 0 : -ENOMEM;
 }

@@ -29,6 +29,7 @@
 #include "common/paths.h"
 #include "common/wire.h"
 #include "coordinator/agent_checkpoint.h"
+#include "coordinator/agent_list.h"
 
 #define READY_TIMEOUT_S 30
 #define MAX_FAILURES    12
@@ -296,6 +297,8 @@ static void on_message(struct stint_wire *wire, const char *t, json_t *message, 
         agent_checkpoint_end(agent, message);
     } else if (strcmp(t, "deliver") == 0) {
         on_deliver(agent, message);
+    } else if (strcmp(t, "list") == 0) {
+        agent_list_send(agent);
     } else if (strcmp(t, "error") == 0) {
         stint_warn("the coordinator says: %s", stint_json_string(message, "reason", "?"));
     } else {
