@@ -63,7 +63,20 @@ struct agent_checkpoint {
     int64_t stall_ms;
     struct event *ticker;
     unsigned ticks;
+    int64_t phase_ms; /* when the phase began */
 };
+
+static void enter(struct agent_checkpoint *checkpoint, enum phase phase)
+{
+    static const char *const names[] = {"quiescing", "listing",  "quiesced",
+                                        "capturing", "syncing", "held"};
+    int64_t now = agent_now_ms();
+
+    stint_debug("generation %" PRIu64 ": %s took %" PRId64 " ms", checkpoint->generation,
+                names[checkpoint->phase], now - checkpoint->phase_ms);
+    checkpoint->phase = phase;
+    checkpoint->phase_ms = now;
+}
 
 /* --- end --------------------------------------------------------------------- */
 
@@ -235,10 +248,12 @@ static void on_durable(void *arg)
     checkpoint->durable = true;
     if (checkpoint->hold) {
         checkpoint->stall_ms = agent_now_ms() - agent_quiesce_since(checkpoint->quiesce);
-        checkpoint->phase = PHASE_HELD;
+        enter(checkpoint, PHASE_HELD);
         report(checkpoint);
         return;
     }
+    stint_debug("generation %" PRIu64 ": syncing took %" PRId64 " ms",
+                checkpoint->generation, agent_now_ms() - checkpoint->phase_ms);
     report(checkpoint);
     checkpoint_free(checkpoint);
 }
@@ -281,7 +296,7 @@ static void continue_capture(struct agent_checkpoint *checkpoint)
         if (peer->state != PEER_CAPTURED)
             return;
     }
-    checkpoint->phase = PHASE_SYNCING;
+    enter(checkpoint, PHASE_SYNCING);
     if (!checkpoint->hold)
         let_go(checkpoint);
     agent_writer_sync(checkpoint->writer);
@@ -463,7 +478,7 @@ void agent_checkpoint_capture(struct agent *agent, const json_t *message)
         || stint_json_int(message, "generation", 0, INT64_MAX, -1)
                != (int64_t)checkpoint->generation)
         return;
-    checkpoint->phase = PHASE_CAPTURING;
+    enter(checkpoint, PHASE_CAPTURING);
     if (open_images(checkpoint, &err) < 0 || list_files(checkpoint) < 0
         || capture_all(checkpoint, &err) < 0 || start_writer(checkpoint, &err) < 0)
         fail(checkpoint, AGENT_ERROR, "%s", err.text);
@@ -508,7 +523,7 @@ static void describe(struct agent_checkpoint *checkpoint)
              "%s", err.text);
         return;
     }
-    checkpoint->phase = PHASE_QUIESCED;
+    enter(checkpoint, PHASE_QUIESCED);
     agent_link_send(agent, "quiesced", "s:I, s:I", "generation",
                     (json_int_t)checkpoint->generation, "processes",
                     (json_int_t)checkpoint->group.nmembers);
@@ -592,7 +607,7 @@ static void on_quiesced(void *arg)
 {
     struct agent_checkpoint *checkpoint = arg;
 
-    checkpoint->phase = PHASE_LISTING;
+    enter(checkpoint, PHASE_LISTING);
     checkpoint->listing = agent_quiesce_peers(checkpoint->quiesce);
     list_next(checkpoint);
 }
@@ -701,6 +716,7 @@ void agent_checkpoint_start(struct agent *agent, const json_t *message)
     if (!checkpoint)
         return; /* the coordinator's time limit tells */
     checkpoint->agent = agent;
+    checkpoint->phase_ms = agent_now_ms();
     checkpoint->dir_fd = checkpoint->group_fd = -1;
     checkpoint->group.objects.agent = agent;
     checkpoint->group.objects.group = &checkpoint->group;
