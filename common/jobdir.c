@@ -48,17 +48,15 @@ static int open_child(int at, const char *name, int create)
     return fd < 0 ? -errno : fd;
 }
 
-/* Returns a descriptor of ~/.stint/jobs, or -errno. */
-static int open_register(int create)
+/* Returns a descriptor of HOME/.stint/jobs, or -errno. */
+static int open_register_in(const char *path, int create)
 {
     STINT_AUTO_CLOSE int home = -1, top = -1;
-    struct passwd *user = getpwuid(geteuid());
     struct stat st;
-    int fd;
 
-    if (!user || !user->pw_dir || user->pw_dir[0] != '/')
+    if (!path || path[0] != '/')
         return -ENOENT;
-    home = open(user->pw_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    home = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (home < 0)
         return -errno;
     /* a home directory that is shared by several users ("/") is nobody's */
@@ -67,8 +65,15 @@ static int open_register(int create)
     top = open_child(home, ".stint", create);
     if (top < 0)
         return top;
-    fd = open_child(top, "jobs", create);
-    return fd;
+    return open_child(top, "jobs", create);
+}
+
+static int open_register(int create)
+{
+    struct passwd *user = getpwuid(geteuid());
+    int fd = open_register_in(user ? user->pw_dir : NULL, create);
+
+    return fd >= 0 ? fd : open_register_in(getenv("HOME"), create);
 }
 
 static void remove_stale(int dir_fd)

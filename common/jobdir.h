@@ -3,8 +3,9 @@
  *
  * The task registers its directory as a symlink ~/.stint/jobs/CLUSTER-ID, so that
  * `stint status ID` finds it from any host that shares the home directory. The home
- * directory is the one of the user database: $HOME may differ inside a job. A user
- * without one does without; the directory in its default place is found all the same.
+ * directory is the one of the user database, since $HOME may differ inside a job; $HOME
+ * only when that one cannot be used. A user without one does without; the directory in
+ * its default place is found all the same.
  */
 #ifndef STINT_COMMON_JOBDIR_H
 #define STINT_COMMON_JOBDIR_H

@@ -368,11 +368,11 @@ static int find_generation(int dir_fd, uint64_t limit, uint64_t *generation,
 }
 
 /* "restored from generation 5 (committed 14:03:12 on n1)" */
-static void describe(const struct task *task, int dir_fd, uint64_t generation, char *text,
-                     size_t size)
+static void describe(const struct task *task, int dir_fd, uint64_t generation,
+                     const struct task_record *origin, char *text, size_t size)
 {
     struct stint_manifest manifest;
-    const struct stint_manifest_group *group;
+    const char *node;
     char when[32];
     struct tm tm;
     time_t committed;
@@ -383,15 +383,17 @@ static void describe(const struct task *task, int dir_fd, uint64_t generation, c
         return;
     committed = (time_t)manifest.committed;
     strftime(when, sizeof(when), "%H:%M:%S", localtime_r(&committed, &tm));
-    group = stint_manifest_group(&manifest, task->value[TASK_KIND]);
-    snprintf(text, size, "run %u: restored from generation %llu (committed %s on %s)",
-             task->run, (unsigned long long)generation, when,
-             group && group->host ? group->host : "?");
+    node = task_record_node(origin, manifest.run);
+    snprintf(text, size, "run %u: restored from generation %llu (committed %s%s%s)",
+             task->run, (unsigned long long)generation, when, node ? " on " : "",
+             node ?: "");
     stint_manifest_deinit(&manifest);
 }
 
+/* record: of this job, for the paths; origin: of the job that wrote the generation. */
 static int restore(struct task *task, int from_fd, const char *from_dir,
-                   uint64_t generation, const struct task_record *record)
+                   uint64_t generation, const struct task_record *record,
+                   const struct task_record *origin)
 {
     char text[256], reason[1200];
     STINT_AUTO_FREE char *map = task_record_path_map(record, task->script);
@@ -412,7 +414,7 @@ static int restore(struct task *task, int from_fd, const char *from_dir,
 
     if (map && setenv("STINT_PATH_MAP", map, 1) != 0)
         return hold(task, "out of memory");
-    describe(task, from_fd, generation, text, sizeof(text));
+    describe(task, from_fd, generation, origin, text, sizeof(text));
     rc = stint_agent_run(&config, &err);
     if (rc >= 0 && rc != STINT_AGENT_E_RESTORE)
         return rc;
@@ -474,12 +476,12 @@ static int restart_from(struct task *task, struct task_record *record)
             task_record_add_script(record, script);
         rc = task_record_write(task->dir_fd, record, &err);
     }
-    task_record_deinit(&theirs);
-    if (rc) {
+    if (rc)
         stint_error("--restart-from=%s: %s", from, err.text);
-        return STINT_EXIT_FAILED;
-    }
-    return restore(task, fd, path, generation, record);
+    else
+        rc = restore(task, fd, path, generation, record, &theirs);
+    task_record_deinit(&theirs);
+    return rc < 0 ? STINT_EXIT_FAILED : rc;
 }
 
 static int first_start(struct task *task, struct task_record *record)
@@ -499,17 +501,19 @@ static int first_start(struct task *task, struct task_record *record)
 }
 
 /* The directory has generations of this job's earlier runs. */
-static int go_on(struct task *task, const struct task_record *record)
+static int go_on(struct task *task, struct task_record *record)
 {
     uint64_t generation;
     struct stint_err err;
     int rc = find_generation(task->dir_fd, before(task), &generation, &err);
 
+    if (rc == 0)
+        rc = task_record_write(task->dir_fd, record, &err);
     if (rc)
         return hold(task, err.text);
     if (generation == 0)
         return hold(task, "no checkpoint can be restored (see the job's output)");
-    return restore(task, task->dir_fd, NULL, generation, record);
+    return restore(task, task->dir_fd, NULL, generation, record, record);
 }
 
 static int run(struct task *task)
@@ -529,6 +533,8 @@ static int run(struct task *task)
         /* in a later run the checkpoints may be there, only out of reach */
         return task->run > 1 ? hold(task, err.text) : run_plainly(task, &err);
     write_slurm_env(task);
+    if (getenv("SLURMD_NODENAME"))
+        task_record_set_node(&record, task->run, getenv("SLURMD_NODENAME"));
     if (newest) {
         rc = go_on(task, &record);
     } else if (task->value[TASK_RESTART_FROM]) {

@@ -85,6 +85,27 @@ void task_record_cut_outputs(const struct task_record *record)
     }
 }
 
+void task_record_set_node(struct task_record *record, uint64_t run, const char *node)
+{
+    json_t *nodes = json_object_get(record->root, "nodes");
+    char key[24];
+
+    if (!json_is_object(nodes)) {
+        nodes = json_object();
+        json_object_set_new(record->root, "nodes", nodes);
+    }
+    snprintf(key, sizeof(key), "%llu", (unsigned long long)run);
+    json_object_set_new(nodes, key, json_string(node));
+}
+
+const char *task_record_node(const struct task_record *record, uint64_t run)
+{
+    char key[24];
+
+    snprintf(key, sizeof(key), "%llu", (unsigned long long)run);
+    return json_string_value(json_object_get(json_object_get(record->root, "nodes"), key));
+}
+
 void task_record_add_script(struct task_record *record, const char *path)
 {
     json_t *scripts = json_object_get(record->root, "scripts"), *script;

@@ -28,6 +28,10 @@ void task_record_outputs(struct task_record *record);
  * they are still the same files. */
 void task_record_cut_outputs(const struct task_record *record);
 
+/* On which node a run of the job was. NULL when it is not known. */
+void task_record_set_node(struct task_record *record, uint64_t run, const char *node);
+const char *task_record_node(const struct task_record *record, uint64_t run);
+
 /* A path at which the program may have its script open. Paths are kept once. */
 void task_record_add_script(struct task_record *record, const char *path);
 

@@ -83,6 +83,35 @@ static int pass_options(spank_t sp)
     return 0;
 }
 
+/* srun hands its environment to the tasks of a step: with it comes what the agent of the
+ * batch script has put there for the script's own processes. */
+static void leave_alone(spank_t sp)
+{
+    static const char runtime[] = "/libstint.so";
+    char list[OPTION_VALUE_MAX], rest[OPTION_VALUE_MAX] = "", *entry, *saved = NULL;
+
+    if (spank_getenv(sp, "STINT_JOB", list, sizeof(list)) != ESPANK_SUCCESS)
+        return;
+    (void)spank_unsetenv(sp, "STINT_JOB"); /* it is there */
+    (void)spank_unsetenv(sp, "STINT_DIR"); /* may not be */
+    if (spank_getenv(sp, "LD_PRELOAD", list, sizeof(list)) != ESPANK_SUCCESS)
+        return;
+    for (entry = strtok_r(list, ": ", &saved); entry; entry = strtok_r(NULL, ": ", &saved)) {
+        size_t len = strlen(entry);
+
+        if (len >= strlen(runtime) &&
+            strcmp(entry + len - strlen(runtime), runtime) == 0)
+            continue;
+        if (rest[0])
+            strcat(rest, ":"); /* never longer than the list it comes from */
+        strcat(rest, entry);
+    }
+    if (rest[0])
+        (void)spank_setenv(sp, "LD_PRELOAD", rest, 1); /* at worst it stays as it was */
+    else
+        (void)spank_unsetenv(sp, "LD_PRELOAD"); /* likewise */
+}
+
 void task_init(spank_t sp, int argc, char **argv)
 {
     const char *agent = agent_path(argc, argv);
@@ -90,9 +119,9 @@ void task_init(spank_t sp, int argc, char **argv)
     char **task_argv = NULL, *copy;
     int task_argc = 0;
 
-    if (!asked_for(sp))
-        return;
-    kind = task_kind(sp);
+    kind = asked_for(sp) ? task_kind(sp) : TASK_NONE;
+    if (kind != TASK_BATCH)
+        leave_alone(sp);
     if (kind == TASK_NONE)
         return;
     if (access(agent, X_OK) != 0) {

@@ -16,7 +16,8 @@ slurm_cleanup() {
 
 cluster_start() { # N [EXTRA]: see t/cluster for the variables that it heeds
     mkdir -p "$T/run"
-    chmod 1777 "$T/run"
+    chmod 755 "$T/run"
+    ! is_root || chown "$T_USER" "$T/run"
     trap slurm_cleanup EXIT
     SLURM_CONF=$T/cluster/slurm.conf
     export SLURM_CONF
