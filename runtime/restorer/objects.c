@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "runtime/restorer/pathmap.h"
 
 static const struct {
     uint32_t kind;
@@ -49,7 +50,7 @@ static int row_of(uint32_t kind)
 static int check_object(const struct stint_object *object, struct stint_err *err)
 {
     int row = row_of(object->kind);
-    const char *path = stint_object_path(object);
+    const char *path = stint_path_now(stint_object_path(object));
     struct stat st;
 
     if (row < 0)

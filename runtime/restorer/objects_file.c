@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "runtime/restorer/objects.h"
+#include "runtime/restorer/pathmap.h"
 
 static bool is_written(const struct stint_object *object)
 {
@@ -19,7 +20,7 @@ static bool is_written(const struct stint_object *object)
 
 static int open_path(const struct stint_object *object, struct stint_err *err)
 {
-    const char *path = stint_object_path(object);
+    const char *path = stint_path_now(stint_object_path(object));
     int flags = stint_object_flags(object);
     int fd = open(path, flags);
 
@@ -62,6 +63,7 @@ int stint_object_open_file(struct stint_restore *restore,
 {
     struct stint_restored_segment *segment =
         stint_segment_of(restore, o->object->dev, o->object->ino);
+    const char *path = stint_object_path(o->object);
     STINT_AUTO_CLOSE int fd = -1;
     struct stat st;
     int r;
@@ -69,10 +71,11 @@ int stint_object_open_file(struct stint_restore *restore,
     fd = segment ? stint_reopen(segment->fd, stint_object_flags(o->object))
                  : open_path(o->object, err);
     if (fd < 0)
-        return segment ? stint_err_set(err, fd, "open %s", stint_object_path(o->object)) : fd;
+        return segment ? stint_err_set(err, fd, "open %s", path) : fd;
     if (fstat(fd, &st) < 0)
-        return stint_err_set(err, -errno, "look at %s", stint_object_path(o->object));
-    if (!segment)
+        return stint_err_set(err, -errno, "look at %s", path);
+    /* a file that takes another's place is meant to */
+    if (!segment && stint_path_now(path) == path)
         look_at_size(restore, o, &st);
     r = seek(fd, o->object, err);
     return r < 0 ? r : stint_steal_fd(&fd);
