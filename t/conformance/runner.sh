@@ -8,6 +8,7 @@
 CONF=$T_STAGE/t/conformance
 CONF_TABLE=$T_DIR/conformance/table
 CONF_BATCH=${CONF_BATCH:-48}
+CONF_LIMIT=80 # seconds for one batch to do its work, natively
 conf_batches=0
 
 conf_expect() { # TOPIC/CASE: what the table says of it
@@ -60,13 +61,14 @@ conf_begin() { # MODE CASE...
         # shellcheck disable=SC2046 # words
         (
             trap - EXIT
-            GATE=$T/$JOB.gate $(as_words) "$CONF/driver" "$T/$JOB.cases" "$@"
+            GATE=$T/$JOB.gate $(as_words) "$T_STAGE/t/procs" run -k "$CONF_LIMIT" \
+                "$CONF/driver" "$T/$JOB.cases" "$@"
             echo $? >"$T/$JOB.status"
         ) </dev/null >>"$T/$JOB.out" 2>>"$T/$JOB.err" &
     else
         job_launch "$JOB" "$CONF/driver" "$T/$JOB.cases" "$@"
     fi
-    job_ready "$JOB" 90 || { diag "the cases were never all ready"; return 1; }
+    job_ready "$JOB" 60 || { diag "the cases were never all ready"; return 1; }
 }
 
 conf_verdict() { # MODE CASE: one TAP point
@@ -86,7 +88,7 @@ conf_batch() {
     [ $# -gt 0 ] || return 0
     conf_job
     if conf_begin "$conf_mode" "$@" && conf_steps "$conf_mode" 2>"$T/$JOB.steps" &&
-        job_go "$JOB" && job_end "$JOB" 120; then
+        job_go "$JOB" && job_end "$JOB" "$CONF_LIMIT"; then
         for t_case in "$@"; do
             conf_verdict "$conf_mode" "$t_case"
         done
