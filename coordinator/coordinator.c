@@ -749,6 +749,10 @@ static int start(struct coordinator *c, struct stint_err *err)
 
 static void tear_down(struct coordinator *c)
 {
+    const struct coordinator_hooks *hooks = c->config->hooks;
+
+    if (hooks && hooks->stopping)
+        hooks->stopping(c, c->config->arg);
     end_of_stint_stop(c);
     while (c->peers)
         peer_free(c->peers);

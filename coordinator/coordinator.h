@@ -36,6 +36,8 @@ struct coordinator_hooks {
     void (*joined)(struct coordinator *c, const char *group, void *arg);
     /* The last agent has gone and the coordinator stays. */
     void (*emptied)(struct coordinator *c, void *arg);
+    /* The coordinator ends: forget its event loop. */
+    void (*stopping)(struct coordinator *c, void *arg);
     /* Every second. */
     void (*tick)(struct coordinator *c, uint64_t now_ms, void *arg);
 };
