@@ -78,7 +78,8 @@ static void settle(const struct stint_restore *restore)
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* up to the hard limit: allowed */
     }
     max = (int)sysconf(_SC_OPEN_MAX);
-    if (close_range(3, (unsigned)restore->control - 1, 0) < 0 ||
+    if ((restore->control > 3 &&
+         close_range(3, (unsigned)restore->control - 1, 0) < 0) ||
         close_range((unsigned)restore->control + 1, ~0u, 0) < 0) {
         for (int fd = 3; fd < max; fd++) /* before Linux 5.9 */
             if (fd != restore->control)

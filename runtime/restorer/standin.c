@@ -26,7 +26,8 @@ void stint_standin_close_all(struct stint_restore *restore)
 
     for (int fd = 0; fd <= 2 && null >= 0; fd++)
         (void)dup2(null, fd); /* both are good */
-    if (close_range(3, (unsigned)restore->control - 1, 0) < 0 ||
+    if ((restore->control > 3 &&
+         close_range(3, (unsigned)restore->control - 1, 0) < 0) ||
         close_range((unsigned)restore->control + 1, ~0u, 0) < 0) {
         for (int fd = 3; fd < (int)restore->fds.limit; fd++)
             if (fd != restore->control)
