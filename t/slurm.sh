@@ -91,8 +91,12 @@ slurm_committed() { # N: generation N or a later one is committed
     [ "$(slurm_generation)" -ge "$1" ]
 }
 
+lines() { # FILE
+    if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi
+}
+
 lines_in() { # FILE N: it has that many lines
-    [ "$(wc -l <"$1" 2>/dev/null || echo 0)" -ge "$2" ]
+    [ "$(lines "$1")" -ge "$2" ]
 }
 
 slurm_diag() {
