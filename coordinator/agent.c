@@ -154,6 +154,7 @@ static void run(struct agent *agent)
 {
     while (!agent->root_ended)
         event_base_loop(agent->base, 0);
+    agent_restore_finish(agent);
     agent_link_finish(agent);
 }
 
@@ -189,8 +190,10 @@ int stint_agent_run(const struct stint_agent_config *config, struct stint_err *e
                   agent.ended_after);
     else if (agent.ended_after)
         agent_say("checkpoint committed (generation %" PRIu64 "), program ended; go on "
-                  "with: stint restart %s",
-                  agent.ended_after, config->dir);
+                  "with: %s%s",
+                  agent.ended_after,
+                  config->restart_hint ? config->restart_hint : "stint restart ",
+                  config->restart_hint ? "" : config->dir);
     if (agent.ended_after)
         return AGENT_EXIT_AGAIN;
     if (WIFSIGNALED(agent.root_status))

@@ -30,6 +30,10 @@ struct stint_agent_config {
     bool hold_sigterm;          /* SIGTERM goes to the coordinator first */
     char *const *env;           /* "NAME=value" to set for the program at a first
                                  * start, NULL-terminated; may be NULL */
+    const char *info;           /* one line about this program for the coordinator and for
+                                 * the program itself (runtime/api.c); may be NULL */
+    const char *restart_hint;   /* what a user types to go on after it was ended; NULL =
+                                 * `stint restart DIR` */
     const char *restored_text;  /* said on stderr once a restored program runs, when its
                                  * output has been cut back already; may be NULL */
 };

@@ -339,6 +339,8 @@ static json_t *make_hello(const struct agent *agent)
     /* A command line may be no UTF-8; it is only shown to people. */
     if (hello && json_object_set_new(hello, "command", json_string(command)) < 0)
         (void)json_object_set_new(hello, "command", json_string(""));
+    if (hello && agent->config->info)
+        (void)json_object_set_new(hello, "info", stint_json_text(agent->config->info));
     return hello;
 }
 

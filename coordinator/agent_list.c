@@ -45,6 +45,8 @@ static json_t *list(struct agent *agent)
     struct stint_err err;
     json_t *all = json_array();
 
+    if (agent->root <= 0) /* half of them may be there already */
+        return all;
     if (agent_proc_scan(&scan, &procs, &err) < 0) {
         stint_warn("%s", err.text);
         return all;
@@ -68,5 +70,6 @@ static json_t *list(struct agent *agent)
 
 void agent_list_send(struct agent *agent)
 {
-    agent_link_send(agent, "listed", "s:o", "processes", list(agent));
+    agent_link_send(agent, "listed", "s:b, s:o", "running", agent->root > 0, "processes",
+                    list(agent));
 }

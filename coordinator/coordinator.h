@@ -32,8 +32,8 @@ struct coordinator_hooks {
                    json_t **reply, void *arg);
     /* More for the answer to `status` and `list`. */
     void (*describe)(struct coordinator *c, json_t *reply, void *arg);
-    /* An agent has connected. */
-    void (*joined)(struct coordinator *c, const char *group, void *arg);
+    /* An agent has connected; hello: what it said. */
+    void (*joined)(struct coordinator *c, const json_t *hello, void *arg);
     /* The last agent has gone and the coordinator stays. */
     void (*emptied)(struct coordinator *c, void *arg);
     /* The coordinator ends: forget its event loop. */

@@ -47,6 +47,9 @@ static json_t *agents_json(const struct coordinator *c)
         }
         if (!peer->is_listing)
             processes = json_object_get(peer->listed, "processes");
+        (void)json_object_set_new(
+            agent, "running",
+            json_boolean(!peer->is_listing && stint_json_bool(peer->listed, "running", 0)));
         (void)json_object_set_new(agent, "processes",
                                   processes ? json_incref(processes) : json_array());
         (void)json_array_append_new(list, agent); /* else: not shown */

@@ -239,8 +239,7 @@ static void welcome(struct peer *peer)
                stint_json_string(peer->hello, "host", "?"),
                stint_json_string(peer->hello, "command", "?"));
     if (c->config->hooks && c->config->hooks->joined)
-        c->config->hooks->joined(c, stint_json_string(peer->hello, "group", ""),
-                                 c->config->arg);
+        c->config->hooks->joined(c, peer->hello, c->config->arg);
     /* while the others still stop, it can be part of it */
     if (c->state == STATE_QUIESCE && c->generation)
         peer_send_checkpoint(peer);
