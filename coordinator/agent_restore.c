@@ -214,8 +214,10 @@ static void on_packet(struct agent_restore *restore, char *text, pid_t sender)
 static void closed(struct agent_restore *restore)
 {
     event_del(restore->event);
+    if (restore->agent->root_ended)
+        return;
     fail(restore, "the restorer ended without a word");
-    if (!restore->agent->root_ended && restore->state == RESTORE_RUNNING) {
+    if (restore->state == RESTORE_RUNNING) {
         /* Its init was killed, and the kernel kills what is in the namespace with it. */
         if (!restore->agent->killed)
             stint_error("the restored program's namespace has been killed");
@@ -325,6 +327,29 @@ void agent_restore_kill(struct agent *agent)
 {
     if (agent->restore && agent->restore->init > 0)
         (void)kill(agent->restore->init, SIGKILL); /* the kernel takes the rest with it */
+}
+
+/* Is there anything else that the restorer's processes have to stay for? */
+static bool is_empty(struct agent *agent)
+{
+    struct agent_scan scan = {
+        .agent = getpid(), .coordinator = agent_link_pid(agent), .restored = true};
+    struct agent_procs procs;
+    struct stint_err err;
+    bool empty;
+
+    if (agent_proc_scan(&scan, &procs, &err) < 0)
+        return false;
+    empty = procs.count == 0;
+    agent_procs_deinit(&procs);
+    return empty;
+}
+
+void agent_restore_finish(struct agent *agent)
+{
+    /* What the program leaves in the background goes on, as it would without us. */
+    if (agent->restore && agent->restore->pid > 0 && is_empty(agent))
+        (void)agent_wait(agent, END_TIMEOUT_S, has_ended);
 }
 
 void agent_restore_free(struct agent *agent)

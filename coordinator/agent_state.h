@@ -145,6 +145,8 @@ int agent_restore_prepare(struct agent *agent, struct stint_err *err);
  * STINT_AGENT_E_RESTORE or -errno with *err. */
 int agent_restore_run(struct agent *agent, struct stint_err *err);
 bool agent_restore_reaped(struct agent *agent, pid_t pid);
+/* The program has ended: wait, bounded, for the restorer's processes to go. */
+void agent_restore_finish(struct agent *agent);
 void agent_restore_free(struct agent *agent);
 /* Kill everything in the restored namespace. */
 void agent_restore_kill(struct agent *agent);
