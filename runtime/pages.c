@@ -52,15 +52,20 @@ static int walk_scan(struct page_scan *scan,
         .return_mask = CATEGORY_PRESENT,
     };
 
-    for (ask.start = start; ask.start < end; ask.start = ask.walk_end) {
+    /* walk_end cannot be trusted: a walk that fills the kernel's own buffer on the way
+     * and then comes to the end leaves the place of the former there (do_pagemap_scan
+     * in fs/proc/task_mmu.c). A vector that is not full says that this was all. */
+    for (ask.start = start; ask.start < end;) {
         long n = raw_syscall(SYS_ioctl, scan->fd, PAGEMAP_SCAN_IOCTL, &ask);
 
         if (n < 0)
             return (int)n;
         for (long i = 0; i < n; i++)
             run(regions[i].start, regions[i].end, arg);
-        if (ask.walk_end <= ask.start)
-            return -EIO;
+        if ((uint64_t)n < ask.vec_len)
+            break;
+        ask.start = regions[n - 1].end;
+        ask.walk_end = 0;
     }
     return 0;
 }
