@@ -69,10 +69,18 @@ static int connect_next(struct stint_wire *w);
 
 /* --- life time ----------------------------------------------------------- */
 
+/* bufferevent_free() would close the descriptor only when the loop runs again: the other
+ * side is to notice now. */
 static void drop_connection(struct stint_wire *w)
 {
-    if (w->bev)
-        bufferevent_free(w->bev); /* closes the descriptor */
+    if (w->bev) {
+        int fd = bufferevent_getfd(w->bev);
+
+        (void)bufferevent_setfd(w->bev, -1); /* -1 cannot fail */
+        bufferevent_free(w->bev);
+        if (fd >= 0)
+            close(fd);
+    }
     w->bev = NULL;
     if (w->timer)
         event_del(w->timer);
@@ -473,7 +481,7 @@ static void set_options(int fd)
 
 static int attach(struct stint_wire *w, int fd)
 {
-    w->bev = bufferevent_socket_new(w->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    w->bev = bufferevent_socket_new(w->base, fd, 0);
     if (!w->bev)
         return -ENOMEM;
     bufferevent_setcb(w->bev, on_read, on_write, on_event, w);

@@ -102,7 +102,7 @@ static void start_final(struct coordinator *c)
     coordinator_start_next(c);
 }
 
-static void on_info(const struct slurm_info *info, const char *why, void *arg)
+static void on_info(const struct slurm_info *info, int is_stale, const char *why, void *arg)
 {
     struct coordinator *c = arg;
     uint64_t now_ms = coordinator_now_ms();
@@ -124,7 +124,7 @@ static void on_info(const struct slurm_info *info, const char *why, void *arg)
         if (strcmp(info->state, "CANCELLED") == 0)
             cancelled(c);
     }
-    if (is_held_back(c))
+    if (is_held_back(c) && !is_stale) /* what was asked before the signal tells nothing */
         judge_held_back(c, info);
     start_final(c);
 }

@@ -49,9 +49,9 @@ static void finish(struct slurm *s, enum call call, int ok, const char *output,
         break;
     case CALL_INFO:
         if (ok && slurm_info_parse(output, &info, &err) < 0)
-            s->callbacks->info(NULL, err.text, s->arg);
+            s->callbacks->info(NULL, s->want_info, err.text, s->arg);
         else
-            s->callbacks->info(ok ? &info : NULL, why, s->arg);
+            s->callbacks->info(ok ? &info : NULL, s->want_info, why, s->arg);
         break;
     case CALL_COMMENT:
         if (!ok)

@@ -11,8 +11,9 @@ struct event_base;
 struct slurm;
 
 struct slurm_callbacks {
-    /* info: NULL when Slurm could not be asked; `why` says why then */
-    void (*info)(const struct slurm_info *info, const char *why, void *arg);
+    /* info: NULL when Slurm could not be asked; `why` says why then
+     * is_stale: slurm_ask() was called again meanwhile, a newer answer follows */
+    void (*info)(const struct slurm_info *info, int is_stale, const char *why, void *arg);
     /* ok: the job is or will be requeued; else `why` */
     void (*requeued)(int ok, const char *why, void *arg);
 };
