@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "coordinator/commands.h"
+#include "coordinator/dmtcp/dmtcp.h"
 
 static const struct command {
     const char *name;
@@ -108,6 +109,12 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : NULL;
 
     stint_log_init(NULL, 0);
+    if (strncmp(program_invocation_short_name, "dmtcp_", 6) == 0) {
+        int status = dmtcp_main(program_invocation_short_name, argc, argv);
+
+        if (status >= 0)
+            return flush_output(status);
+    }
     /* the name under which Slurm's plugin starts it: every argument is the program's */
     if (strcmp(program_invocation_short_name, "stint-task") == 0)
         return cmd_task(argc, argv);
