@@ -31,6 +31,14 @@ static __thread struct {
     siginfo_t info;
 } thread __attribute__((tls_model("initial-exec")));
 
+/* A SIGURG of the process that every thread had blocked; standard signals do not
+ * queue, so one is enough. state: 0 empty, 1 being written or read, 2 full. */
+static struct {
+    _Atomic uint32_t state;
+    _Atomic int32_t waiter; /* a thread that waits for SIGURG in sigwait(3) and kin */
+    siginfo_t info;
+} process;
+
 static uint64_t bits_of(const sigset_t *set)
 {
     uint64_t bits;
@@ -77,7 +85,66 @@ static bool is_blocked(void)
     return thread.mask == URG_BLOCKED;
 }
 
+/* --- pending SIGURGs ------------------------------------------------------------ */
+
+static void queue_to(int32_t tid, const siginfo_t *info)
+{
+    (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid), tid, SIGURG, info);
+}
+
+static bool is_pending(void)
+{
+    return thread.pending || atomic_load(&process.state) == 2;
+}
+
+/* Take one that is pending: the thread's own before the process's, sigwaitinfo(2). */
+static bool take_pending(siginfo_t *info)
+{
+    uint32_t full = 2;
+
+    if (thread.pending) {
+        thread.pending = false;
+        *info = thread.info;
+        return true;
+    }
+    if (!atomic_compare_exchange_strong(&process.state, &full, 1))
+        return false;
+    *info = process.info;
+    atomic_store(&process.state, 0);
+    return true;
+}
+
+/* This thread means SIGURG to be blocked: keep it for whoever takes it later. */
+static void keep_pending(const siginfo_t *info)
+{
+    int32_t waiter = atomic_load(&process.waiter);
+    uint32_t empty = 0;
+    siginfo_t again;
+
+    if (info->si_code == SI_TKILL) { /* for this very thread */
+        thread.info = *info;
+        thread.pending = true;
+    } else if (waiter && waiter != (int32_t)raw_syscall(SYS_gettid)) {
+        queue_to(waiter, info);
+    } else if (atomic_compare_exchange_strong(&process.state, &empty, 1)) {
+        process.info = *info;
+        atomic_store(&process.state, 2);
+        waiter = atomic_load(&process.waiter); /* it may have begun to wait meanwhile */
+        if (waiter && take_pending(&again))
+            queue_to(waiter, &again);
+    }
+}
+
 /* --- a SIGURG that is the program's own -------------------------------------- */
+
+static void set_blocked(bool blocked)
+{
+    siginfo_t info;
+
+    thread.mask = blocked ? URG_BLOCKED : URG_OPEN;
+    if (!blocked && take_pending(&info))
+        queue_to((int32_t)raw_syscall(SYS_gettid), &info);
+}
 
 void stint_program_signal(int signo, siginfo_t *info, void *context)
 {
@@ -90,8 +157,7 @@ void stint_program_signal(int signo, siginfo_t *info, void *context)
             return;
     }
     if (is_blocked()) {
-        thread.info = *info;
-        thread.pending = true;
+        keep_pending(info);
         return;
     }
     if (action.sa_flags & (int)SA_RESETHAND)
@@ -107,24 +173,7 @@ void stint_program_signal(int signo, siginfo_t *info, void *context)
     else
         action.sa_handler(signo);
     (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(mask));
-    thread.mask = URG_OPEN;
-    if (thread.pending) {
-        thread.pending = false;
-        (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
-                          raw_syscall(SYS_gettid), SIGURG, &thread.info);
-    }
-}
-
-static void set_blocked(bool blocked)
-{
-    bool deliver = !blocked && thread.pending;
-
-    thread.mask = blocked ? URG_BLOCKED : URG_OPEN;
-    if (deliver) {
-        thread.pending = false;
-        (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
-                          raw_syscall(SYS_gettid), SIGURG, &thread.info);
-    }
+    set_blocked(false);
 }
 
 /* --- EINTR that is ours ------------------------------------------------------- */
@@ -159,6 +208,7 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
 {
     __typeof__(&sigaction) real = INTERPOSE_REAL(sigaction);
     struct sigaction copy;
+    siginfo_t discarded;
     uint64_t bit;
     int ret;
 
@@ -170,7 +220,7 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
         if (act) {
             program.action = *act;
             if (act->sa_handler == SIG_IGN)
-                thread.pending = false; /* ignoring discards, sigaction(2) */
+                (void)take_pending(&discarded); /* ignoring discards, sigaction(2) */
         }
         if (old)
             *old = previous;
@@ -298,7 +348,7 @@ STINT_EXPORT int sigpending(sigset_t *set)
     int ret = INTERPOSE_REAL(sigpending)(set);
 
     if (ret == 0 && stint_runtime.state)
-        set_bits(set, (bits_of(set) & ~URG_BIT) | (thread.pending ? URG_BIT : 0));
+        set_bits(set, (bits_of(set) & ~URG_BIT) | (is_pending() ? URG_BIT : 0));
     return ret;
 }
 
@@ -330,8 +380,7 @@ static bool hand_on(const siginfo_t *info)
     if (info->si_signo != SIGURG
         || (info->si_code != STINT_SI_CHECKPOINT && info->si_code != STINT_SI_PARK))
         return false;
-    (void)raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid),
-                      raw_syscall(SYS_gettid), SIGURG, info);
+    queue_to((int32_t)raw_syscall(SYS_gettid), info);
     return true;
 }
 
@@ -347,11 +396,15 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
 
     if (!stint_runtime.state)
         return real(set, info, timeout);
-    if (thread.pending && (bits_of(set) & URG_BIT)) {
-        thread.pending = false;
-        if (info)
-            *info = thread.info;
-        return SIGURG;
+    if (bits_of(set) & URG_BIT) {
+        /* In this order: who finds no waiter leaves the signal where it is found. */
+        atomic_store(&process.waiter, (int32_t)raw_syscall(SYS_gettid));
+        if (take_pending(&taken)) {
+            atomic_store(&process.waiter, 0);
+            if (info)
+                *info = taken;
+            return SIGURG;
+        }
     }
     deadline = timeout ? interpose_deadline(timeout) : 0;
     for (bool again = false;; again = true) {
@@ -362,6 +415,8 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
         if (!interpose_ours(ret) && !(ret == SIGURG && hand_on(&taken)))
             break;
     }
+    if (bits_of(set) & URG_BIT)
+        atomic_store(&process.waiter, 0);
     if (ret > 0 && info)
         *info = taken;
     return ret;
