@@ -21,6 +21,7 @@ is "it completed" "$(slurm_field JobState) $(slurm_field ExitCode)" "COMPLETED 0
 count_matches "proctrack/cgroup"
 [ "$T_FAILED" -eq 0 ] || slurm_diag
 
+make_count 150
 # the coordinator learns of this end only by Slurm's SIGTERM
 submit --time=10 --checkpoint-interval=0 --checkpoint-margin=1 ./count.sh 150
 ok "a job without periodic checkpoints runs" slurm_wait_run 1
