@@ -3,8 +3,6 @@
  */
 #include "common/fault.h"
 
-#ifdef STINT_FAULT_INJECTION
-
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,5 +23,3 @@ void stint_fault_kill(const char *name)
     if (stint_fault(name))
         (void)raise(SIGKILL); /* does not return */
 }
-
-#endif

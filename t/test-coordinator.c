@@ -826,7 +826,6 @@ static const struct {
 
 START_TEST(killed_in_a_state)
 {
-#ifdef STINT_FAULT_INJECTION
     struct stint_manifest m;
     char name[STINT_GENERATION_NAME_MAX];
     int status, is_end = strcmp(kills[_i].point, "coordinator-ending") == 0;
@@ -882,9 +881,6 @@ START_TEST(killed_in_a_state)
     ck_assert_int_eq(reply_code(&client), 0);
     ck_assert_uint_eq(newest(), kills[_i].newest_after + 1);
     ck_assert(exists(stint_generation_name(newest(), 0, name)));
-#else
-    (void)kills; /* needs -Dfault_injection=true */
-#endif
 }
 END_TEST
 
