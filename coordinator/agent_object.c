@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "coordinator/agent_proc.h"
+#include "coordinator/agent_socket.h"
 #include "coordinator/agent_state.h"
 
 /* The first that matches takes it. */
@@ -24,7 +25,8 @@ static const struct agent_fdkind *const kinds[] = {
     &agent_fd_stdio,    &agent_fd_proc,   &agent_fd_path,     &agent_fd_regular,
     &agent_fd_directory, &agent_fd_pipe,  &agent_fd_fifo,     &agent_fd_terminal,
     &agent_fd_device,   &agent_fd_epoll,  &agent_fd_eventfd,  &agent_fd_timerfd,
-    &agent_fd_signalfd, &agent_fd_pidfd,
+    &agent_fd_signalfd, &agent_fd_pidfd,  &agent_fd_unix,     &agent_fd_inet,
+    &agent_fd_netlink,
 };
 
 int agent_object_refuse(const struct agent_object *object, struct stint_err *err,
@@ -164,6 +166,7 @@ static void object_free(struct agent_object *object)
     free(object->link);
     free(object->path);
     free(object->extra);
+    agent_socket_free(object->socket);
     free(object);
 }
 
@@ -191,8 +194,9 @@ static int append(struct agent_objects *objects, struct agent_object *object, si
     return 0;
 }
 
-int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm, int number,
-                      bool cloexec, int fd, struct stint_err *err)
+/* The object of a description, made if there is none yet. Takes fd over. */
+static int take(struct agent_objects *objects, const struct agent_object *origin, int fd,
+                struct agent_object **taken, struct stint_err *err)
 {
     STINT_AUTO_CLOSE int copy = fd;
     struct agent_object *object = NULL;
@@ -204,19 +208,39 @@ int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm
     if (reserve(objects) < 0)
         return stint_err_set(err, -ENOMEM, "list descriptors");
     if (found)
-        object = stdio_variant(objects, objects->sorted[at], number);
+        object = stdio_variant(objects, objects->sorted[at], origin->number);
     if (!object) {
-        object = object_new(fd, pid, comm, number);
+        object = object_new(fd, origin->pid, origin->comm, origin->number);
         if (!object)
             return stint_err_set(err, -errno, "look at descriptor %d of process %d (%s)",
-                                 number, (int)pid, comm);
+                                 origin->number, (int)origin->pid, origin->comm);
         stint_steal_fd(&copy);
-        object->stdio = find_stdio(object->fd, number);
+        object->stdio = find_stdio(object->fd, origin->number);
         append(objects, object, at);
     }
-    objects->fds[objects->nfds++]
-        = (struct agent_fd){.pid = pid, .number = number, .cloexec = cloexec, .object = object};
+    *taken = object;
     return 0;
+}
+
+int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm, int number,
+                      bool cloexec, int fd, struct stint_err *err)
+{
+    struct agent_object origin = {.pid = pid, .number = number};
+    struct agent_object *object;
+    int ret;
+
+    snprintf(origin.comm, sizeof(origin.comm), "%s", comm);
+    ret = take(objects, &origin, fd, &object, err);
+    if (ret == 0)
+        objects->fds[objects->nfds++] = (struct agent_fd){
+            .pid = pid, .number = number, .cloexec = cloexec, .object = object};
+    return ret;
+}
+
+int agent_objects_add_passed(struct agent_objects *objects, const struct agent_object *via,
+                             int fd, struct agent_object **object, struct stint_err *err)
+{
+    return take(objects, via, fd, object, err);
 }
 
 int agent_objects_unpassable(pid_t pid, const char *comm, int number, struct stint_err *err)
@@ -305,6 +329,10 @@ int agent_objects_describe(struct agent_objects *objects,
                            const struct agent_segments *segments, bool ignore,
                            struct stint_err *err)
 {
+    int looked = agent_sockets_look(objects, err);
+
+    if (looked < 0)
+        return looked;
     for (size_t i = 0; i < objects->count; i++) {
         struct agent_object *object = objects->list[i];
         int ret = describe_one(objects, object, segments, err);

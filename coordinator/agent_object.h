@@ -22,6 +22,7 @@ struct agent;
 struct agent_fdkind;
 struct agent_group;
 struct agent_segments;
+struct agent_socket;
 struct stint_image_writer;
 
 #define AGENT_OBJECT_E_REFUSED 1 /* outcome: not supported; *err says why in words */
@@ -35,6 +36,7 @@ struct agent_object {
     const struct agent_fdkind *kind;
     bool severed;  /* see agent_object_sever() */
     bool left_out; /* not supported, and that is to be ignored */
+    struct agent_socket *socket; /* agent_socket.h; NULL: it is none */
     /* who named it first, for messages */
     pid_t pid; /* as the program sees it */
     int number;
@@ -87,11 +89,19 @@ extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular
 /* agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
 extern const struct agent_fdkind agent_fd_eventfd, agent_fd_signalfd, agent_fd_timerfd,
     agent_fd_pidfd, agent_fd_epoll, agent_fd_proc;
+/* agent_fd_unix.c, agent_fd_inet.c, agent_fd_netlink.c */
+extern const struct agent_fdkind agent_fd_unix, agent_fd_inet, agent_fd_netlink;
 
 /* Add one descriptor. fd: the agent's copy, taken over (closed when it is a copy of a
  * description that is known). Returns 0 or -errno with *err set. */
 int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm, int number,
                       bool cloexec, int fd, struct stint_err *err);
+
+/* Add a description that is under way in a socket of the program (SCM_RIGHTS), where no
+ * process has a number for it. via: that socket. fd is taken over as above.
+ * Returns 0 with *object, or -errno with *err set. */
+int agent_objects_add_passed(struct agent_objects *objects, const struct agent_object *via,
+                             int fd, struct agent_object **object, struct stint_err *err);
 
 /* Note a descriptor that the kernel does not pass on. Returns as describe(). */
 int agent_objects_unpassable(pid_t pid, const char *comm, int number,

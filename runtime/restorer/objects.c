@@ -13,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "runtime/restorer/pathmap.h"
+#include "runtime/restorer/sockets.h"
 
 static const struct {
     uint32_t kind;
@@ -36,6 +37,10 @@ static const struct {
     {STINT_OBJ_TIMERFD, "timerfd", 0, stint_object_open_timerfd},
     {STINT_OBJ_PIDFD, "pidfd", 0, stint_object_open_pidfd},
     {STINT_OBJ_PROC, "entry of /proc", 0, stint_object_open_proc},
+    /* opened together, by stint_sockets_open() */
+    {STINT_OBJ_UNIX, "UNIX socket", 0, NULL},
+    {STINT_OBJ_INET, "IP socket", 0, NULL},
+    {STINT_OBJ_NETLINK, "netlink socket", 0, NULL},
 };
 
 static int row_of(uint32_t kind)
@@ -85,6 +90,8 @@ int stint_objects_open(struct stint_restore *restore, struct stint_err *err)
 {
     int r = stint_segments_make(restore, err);
 
+    if (r == 0)
+        r = stint_sockets_open(restore, err);
     for (size_t i = 0; r == 0 && i < restore->nobjects; i++) {
         struct stint_restored_object *o = &restore->objects[i];
         int fd;
@@ -101,7 +108,7 @@ int stint_objects_open(struct stint_restore *restore, struct stint_err *err)
         o->fd = stint_restore_keep_fd(restore, fd, err);
         r = o->fd < 0 ? o->fd : 0;
     }
-    return r;
+    return r < 0 ? r : stint_sockets_fill(restore, false, err);
 }
 
 int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err)
@@ -117,7 +124,9 @@ int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err
         fd = kinds[row_of(o->object->kind)].open(restore, o, err);
         r = fd < 0 ? fd : stint_object_keep_promise(restore, o, fd, err);
     }
-    return r < 0 ? r : stint_objects_link_epoll(restore, err);
+    if (r == 0)
+        r = stint_sockets_fill(restore, true, err);
+    return r < 0 ? r : stint_objects_link_epoll(restore, 0, err);
 }
 
 void stint_objects_set_owners(struct stint_restore *restore)

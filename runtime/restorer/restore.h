@@ -67,6 +67,7 @@ struct stint_restore {
     struct stint_numbers fds;  /* numbers that the program or we use */
     struct stint_numbers pids; /* likewise */
     struct stint_plan plan;
+    struct stint_sockets *sockets; /* sockets.h */
     struct stint_shared *shared;
     uint8_t affinity[STINT_AFFINITY_LEN]; /* what the restorer may run on */
 };

@@ -1,0 +1,362 @@
+/* TCP connections of the program.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The program stands still, but the kernel does not: what has been sent moves on to the
+ * receiver's queue as long as there is room, and is copied there by peeking. Only when
+ * the receiver's window is full must bytes be taken out to see those behind them; they
+ * are sent again at once, so the program finds the same bytes in the same order.
+ */
+#include "coordinator/agent_inet.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "coordinator/agent_state.h"
+
+#define SETTLE_MS   400  /* longer than any delayed acknowledgement */
+#define PUT_BACK_MS 10000
+#define PIECE       (256u << 10)
+
+/* --- addresses --------------------------------------------------------------------- */
+
+/* An address in one form for both families: v4 as mapped v6. */
+struct end {
+    struct in6_addr address;
+    uint16_t port;
+};
+
+static struct end end_of(const struct sockaddr_storage *name)
+{
+    struct end end = {.port = 0};
+
+    if (name->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)name;
+
+        end.address.s6_addr[10] = end.address.s6_addr[11] = 0xff;
+        memcpy(&end.address.s6_addr[12], &in->sin_addr, sizeof(in->sin_addr));
+        end.port = in->sin_port;
+    } else if (name->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)name;
+
+        end.address = in6->sin6_addr;
+        end.port = in6->sin6_port;
+    }
+    return end;
+}
+
+static bool is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    const struct end x = end_of(a), y = end_of(b);
+
+    return x.port == y.port && memcmp(&x.address, &y.address, sizeof(x.address)) == 0;
+}
+
+static bool is_any(const struct end *end)
+{
+    static const struct in6_addr any;
+    static const unsigned char any4[16] = {[10] = 0xff, [11] = 0xff};
+
+    return memcmp(&end->address, &any, sizeof(any)) == 0
+           || memcmp(&end->address, any4, sizeof(any4)) == 0;
+}
+
+bool agent_inet_may_be(const struct sockaddr_storage *bound,
+                       const struct sockaddr_storage *name)
+{
+    const struct end end = end_of(bound);
+
+    return is_same(bound, name)
+           || (end.port != 0 && end.port == end_of(name).port && is_any(&end));
+}
+
+struct agent_object *agent_inet_other_end(const struct agent_objects *all,
+                                          const struct agent_object *object)
+{
+    const struct agent_socket *sock = object->socket;
+
+    for (size_t i = 0; i < all->count; i++) {
+        const struct agent_socket *other = all->list[i]->socket;
+
+        if (other && all->list[i] != object && other->record.type == SOCK_STREAM
+            && (other->record.family == AF_INET || other->record.family == AF_INET6)
+            && other->record.peer_name_len && sock->record.peer_name_len
+            && is_same(&other->name, &sock->peer_name)
+            && is_same(&other->peer_name, &sock->name))
+            return all->list[i];
+    }
+    return NULL;
+}
+
+/* --- bytes ------------------------------------------------------------------------- */
+
+static int queued(const struct agent_object *object, unsigned long request)
+{
+    int bytes = 0;
+
+    return ioctl(object->fd, request, &bytes) < 0 ? 0 : bytes;
+}
+
+int agent_inet_peek(struct agent_object *object, struct stint_err *err)
+{
+    int pending = queued(object, SIOCINQ), offset;
+    const int none = -1;
+    char *bytes;
+    ssize_t n;
+
+    if (pending <= 0)
+        return 0;
+    bytes = malloc((size_t)pending);
+    if (!bytes)
+        return stint_err_set(err, -ENOMEM, "copy what is under way");
+    offset = agent_socket_int(object, SOL_SOCKET, SO_PEEK_OFF, -1);
+    if (offset >= 0)
+        (void)setsockopt(object->fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof(none)); /* valid */
+    n = recv(object->fd, bytes, (size_t)pending, MSG_PEEK | MSG_DONTWAIT);
+    if (offset >= 0)
+        (void)setsockopt(object->fd, SOL_SOCKET, SO_PEEK_OFF, &offset,
+                         sizeof(offset)); /* what it was is valid */
+    if (n != pending) {
+        free(bytes);
+        return stint_err_set(err, n < 0 ? -errno : -EIO,
+                             "copy the %d bytes under way in a TCP socket", pending);
+    }
+    return agent_socket_add_message(object->socket, bytes, (size_t)n)
+               ? 0
+               : stint_err_set(err, -ENOMEM, "copy what is under way");
+}
+
+/* Make the kernel deliver what it only holds back: acknowledgements that wait for company,
+ * and corked segments. Returns whether everything has arrived. */
+static bool push(const struct agent_object *from, const struct agent_object *to)
+{
+    const int zero = 0, one = 1;
+    int corked = agent_socket_int(from, IPPROTO_TCP, TCP_CORK, 0);
+    int64_t deadline = agent_now_ms() + SETTLE_MS;
+
+    if (queued(from, SIOCOUTQ) == 0)
+        return true;
+    if (corked)
+        (void)setsockopt(from->fd, IPPROTO_TCP, TCP_CORK, &zero, sizeof(zero)); /* valid */
+    while (queued(from, SIOCOUTQ) > 0 && agent_now_ms() < deadline) {
+        struct pollfd wait = {from->fd, 0, 0};
+
+        (void)setsockopt(to->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one)); /* valid */
+        if (queued(from, SIOCOUTQ) > 0)
+            (void)poll(&wait, 1, 5); /* nothing announces an empty send queue */
+    }
+    if (corked)
+        (void)setsockopt(from->fd, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)); /* valid */
+    return queued(from, SIOCOUTQ) == 0;
+}
+
+struct taken {
+    char *bytes;
+    size_t len, room;
+};
+
+/* Take bytes out until the sender's queue is empty and ours too. */
+static int take_out(const struct agent_object *from, const struct agent_object *to,
+                    struct taken *taken)
+{
+    int64_t deadline = agent_now_ms() + PUT_BACK_MS;
+
+    for (;;) {
+        struct pollfd wait = {to->fd, POLLIN, 0};
+        ssize_t n;
+
+        if (taken->room - taken->len < PIECE) {
+            char *bytes = realloc(taken->bytes, taken->room * 2 + 4 * PIECE);
+
+            if (!bytes)
+                return -ENOMEM;
+            taken->bytes = bytes;
+            taken->room = taken->room * 2 + 4 * PIECE;
+        }
+        n = recv(to->fd, taken->bytes + taken->len, PIECE, MSG_DONTWAIT);
+        if (n > 0) {
+            taken->len += (size_t)n;
+            continue;
+        }
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            return n == 0 ? -EPIPE : -errno;
+        if (push(from, to) && queued(to, SIOCINQ) == 0)
+            return 0;
+        if (agent_now_ms() > deadline)
+            return -ETIMEDOUT;
+        (void)poll(&wait, 1, 20); /* the window opens: more comes */
+    }
+}
+
+/* Send them again. The room they had is there. */
+static int put_back(const struct agent_object *from, const struct taken *taken)
+{
+    int64_t deadline = agent_now_ms() + PUT_BACK_MS;
+    size_t done = 0;
+
+    while (done < taken->len) {
+        struct pollfd wait = {from->fd, POLLOUT, 0};
+        ssize_t n = send(from->fd, taken->bytes + done, taken->len - done,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (n >= 0) {
+            done += (size_t)n;
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR)
+            return -errno;
+        if (agent_now_ms() > deadline)
+            return -ETIMEDOUT;
+        (void)poll(&wait, 1, 20); /* the receiver's kernel takes more */
+    }
+    return 0;
+}
+
+/* The window is full: turn the whole stream once around. */
+static int turn_around(struct agent_object *from, struct agent_object *to,
+                       struct stint_err *err)
+{
+    struct taken taken = {0};
+    int ret = take_out(from, to, &taken), again = put_back(from, &taken);
+
+    if (again < 0) {
+        /* Cannot happen with both ends alive and as much room as before; but if it does,
+         * the stream has a hole, and the program must see an error and no wrong data. */
+        stint_error("process %d (%s), descriptor %d: a TCP stream could not be put back; the "
+                    "connection is cut: %s",
+                    (int)to->pid, to->comm, to->number, strerror(-again));
+        (void)shutdown(from->fd, SHUT_RDWR); /* all that is left to do */
+        (void)shutdown(to->fd, SHUT_RDWR);   /* likewise */
+        free(taken.bytes);
+        return stint_err_set(err, again, "put a TCP stream back");
+    }
+    if (ret < 0) {
+        free(taken.bytes);
+        return stint_err_set(err, ret, "copy what is under way in a TCP connection");
+    }
+    return agent_socket_add_message(to->socket, taken.bytes, taken.len)
+               ? 0
+               : stint_err_set(err, -ENOMEM, "copy what is under way");
+}
+
+int agent_inet_settle(struct agent_object *from, struct agent_object *to,
+                      struct stint_err *err)
+{
+    uint8_t state = from->socket->tcp_state;
+
+    if (push(from, to))
+        return agent_inet_peek(to, err);
+    if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+        return stint_err_set(err, -EAGAIN,
+                             "process %d (%s), descriptor %d: the end of a TCP stream waits "
+                             "for room in the receiver's queue.",
+                             (int)to->pid, to->comm, to->number);
+    return turn_around(from, to, err);
+}
+
+/* --- listeners ----------------------------------------------------------------------- */
+
+static struct agent_object *find_listener(const struct agent_objects *all,
+                                          const struct sockaddr_storage *name)
+{
+    struct agent_object *found = NULL;
+
+    for (size_t i = 0; i < all->count; i++) {
+        const struct agent_socket *sock = all->list[i]->socket;
+
+        if (!sock || sock->record.type != SOCK_STREAM || sock->tcp_state != TCP_LISTEN
+            || !agent_inet_may_be(&sock->name, name))
+            continue;
+        if (!found || is_same(&sock->name, name))
+            found = all->list[i]; /* the exact address comes first, as in the kernel */
+    }
+    return found;
+}
+
+int agent_inet_join_pending(struct agent_objects *all, struct agent_object *object,
+                            const struct agent_tcp_diag *other, struct stint_err *err)
+{
+    struct agent_socket *sock = object->socket;
+    struct agent_object *listener = find_listener(all, &sock->peer_name);
+
+    if (!listener || listener->socket->queue_len == 0)
+        return -ENOENT;
+    if (other->rqueue > (other->state == TCP_CLOSE_WAIT) || queued(object, SIOCOUTQ) > 1)
+        return stint_err_set(err, -EAGAIN,
+                             "process %d (%s), descriptor %d: what was sent over TCP cannot "
+                             "be read before process %d (%s) accepts the connection.",
+                             (int)object->pid, object->comm, object->number,
+                             (int)listener->pid, listener->comm);
+    sock->record.state = STINT_SOCKET_PENDING;
+    sock->record.peer = listener->record.id;
+    return 0;
+}
+
+/* A client that has waited longer has had its last acknowledgement longer ago. */
+static uint32_t waited_ms(const struct agent_object *object)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    (void)getsockopt(object->fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* then: 0 */
+    return info.tcpi_last_ack_recv;
+}
+
+struct client {
+    struct agent_object *object;
+    uint32_t waited_ms;
+};
+
+static int compare_clients(const void *a, const void *b)
+{
+    const struct client *x = a, *y = b;
+
+    if (x->waited_ms != y->waited_ms)
+        return x->waited_ms > y->waited_ms ? -1 : 1;
+    return x->object->st.st_ino < y->object->st.st_ino ? -1 : 1;
+}
+
+static bool may_wait_at(const struct agent_objects *all, const struct agent_object *object,
+                        const struct agent_object *listener)
+{
+    const struct agent_socket *sock = object->socket;
+
+    return sock && sock->record.type == SOCK_STREAM && sock->record.peer_name_len
+           && (sock->record.family == AF_INET || sock->record.family == AF_INET6)
+           && find_listener(all, &sock->peer_name) == listener
+           && !agent_inet_other_end(all, object);
+}
+
+int agent_inet_count_pending(struct agent_objects *all, struct agent_object *listener,
+                             struct stint_err *err)
+{
+    STINT_AUTO_FREE struct client *clients = NULL;
+    size_t n = 0;
+
+    if (listener->socket->queue_len == 0)
+        return 0;
+    clients = calloc(all->count, sizeof(*clients));
+    if (!clients)
+        return stint_err_set(err, -ENOMEM, "describe a socket");
+    for (size_t i = 0; i < all->count; i++) {
+        if (may_wait_at(all, all->list[i], listener))
+            clients[n++] = (struct client){all->list[i], waited_ms(all->list[i])};
+    }
+    qsort(clients, n, sizeof(*clients), compare_clients);
+    for (size_t i = 0; i < n; i++)
+        clients[i].object->socket->record.order = (uint32_t)i;
+    if (n < listener->socket->queue_len)
+        stint_info("process %d (%s), descriptor %d: %zu connections that were not accepted "
+                   "yet come from outside of the program: they are lost at a restart",
+                   (int)listener->pid, listener->comm, listener->number,
+                   listener->socket->queue_len - n);
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* TCP connections of the program: their ends, their bytes, their listeners.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef STINT_COORDINATOR_AGENT_INET_H
+#define STINT_COORDINATOR_AGENT_INET_H
+
+#include <stdbool.h>
+
+#include "coordinator/agent_socket.h"
+
+bool agent_inet_is_tcp(const struct agent_socket *sock);
+
+/* Can a socket bound to `bound` be the one that others see as `name`? */
+bool agent_inet_may_be(const struct sockaddr_storage *bound,
+                       const struct sockaddr_storage *name);
+
+/* The object at the other end of a connection, or NULL. */
+struct agent_object *agent_inet_other_end(const struct agent_objects *all,
+                                          const struct agent_object *object);
+
+/* Copy what is in the receive queue. Returns 0 or -errno with *err. */
+int agent_inet_peek(struct agent_object *object, struct stint_err *err);
+
+/* Copy all that `from` has sent and the program has not read from `to`, also what is
+ * still waiting for room at the sender. Returns 0 or -errno with *err (-EAGAIN: not now). */
+int agent_inet_settle(struct agent_object *from, struct agent_object *to,
+                      struct stint_err *err);
+
+/* The other end was not accepted by one of the job's listeners yet: note which one.
+ * Returns 0, -ENOENT when it is nobody's of the job, -EAGAIN or -errno with *err. */
+int agent_inet_join_pending(struct agent_objects *all, struct agent_object *object,
+                            const struct agent_tcp_diag *other, struct stint_err *err);
+
+/* Put the clients that wait at a listener in their order. Returns 0 or -errno, *err. */
+int agent_inet_count_pending(struct agent_objects *all, struct agent_object *listener,
+                             struct stint_err *err);
+
+#endif
