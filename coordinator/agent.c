@@ -20,6 +20,7 @@
 #include "common/cleanup.h"
 #include "common/dir.h"
 #include "common/log.h"
+#include "coordinator/agent_api.h"
 #include "coordinator/agent_checkpoint.h"
 #include "coordinator/agent_state.h"
 
@@ -161,6 +162,7 @@ static void run(struct agent *agent)
 static void release(struct agent *agent)
 {
     agent_checkpoint_abort(agent, "the agent ends");
+    agent_api_free(agent);
     agent_link_free(agent);
     agent_restore_free(agent);
     agent_signals_deinit(agent);

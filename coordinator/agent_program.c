@@ -19,6 +19,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "coordinator/agent_api.h"
 #include "coordinator/agent_proc.h"
 
 #define JOB_ID_BYTES  16
@@ -128,7 +129,7 @@ static int note_one(struct agent *agent, int fd)
     struct agent_inherited *list;
     struct stat st;
 
-    if (fstat(fd, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)))
+    if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
         return 0;
     list = reallocarray(agent->inherited, agent->ninherited + 1, sizeof(*list));
     if (!list)
@@ -197,6 +198,7 @@ int agent_program_start(struct agent *agent, struct stint_err *err)
     ret = environment_init(&env, agent->config, err);
     if (ret < 0)
         return ret;
+    agent_api_listen(agent, env.job + strlen("STINT_JOB="));
     if (pipe2(fds, O_CLOEXEC) < 0) {
         ret = -errno;
         environment_deinit(&env);

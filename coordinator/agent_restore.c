@@ -23,6 +23,7 @@
 #include "common/image_read.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "coordinator/agent_api.h"
 #include "coordinator/agent_proc.h"
 
 #define PACKET_MAX    4096
@@ -181,6 +182,7 @@ static void on_ready(struct agent_restore *restore)
         fail(restore, "the restored program is not among the agent's descendants");
         return;
     }
+    agent_api_listen_restored(agent);
     restore->state = RESTORE_READY;
     if (send(restore->control, "go", 2, MSG_NOSIGNAL) < 0)
         fail(restore, "the restorer has gone before the program was let go");

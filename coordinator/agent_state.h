@@ -18,6 +18,7 @@
 
 struct event;
 struct event_base;
+struct agent_api;
 struct agent_checkpoint;
 struct agent_link;
 struct agent_restore;
@@ -39,7 +40,7 @@ struct agent {
     bool requeued; /* and Slurm starts the job again */
     uint64_t generation; /* newest captured here or restored from */
 
-    /* Pipes and sockets on descriptors above 2 that the agent was started with. */
+    /* Pipes, sockets, devices on descriptors above 2 that the agent was started with. */
     struct agent_inherited {
         dev_t dev;
         ino_t ino;
@@ -58,6 +59,7 @@ struct agent {
     struct agent_link *link;             /* coordinator: child process and connection */
     struct agent_restore *restore;       /* NULL at a first start */
     struct agent_checkpoint *checkpoint; /* NULL: none under way */
+    struct agent_api *api;               /* what the program may ask */
 };
 
 /* --- agent.c ------------------------------------------------------------- */

@@ -61,6 +61,11 @@ void environment_init(char *const *envp)
     remember(ours.job, sizeof(ours.job), envp, "STINT_JOB");
 }
 
+const char *environment_job(void)
+{
+    return ours.job[0] ? ours.job + strlen("STINT_JOB=") : NULL;
+}
+
 bool environment_has(char *const *envp, const char *name)
 {
     return find(envp, name) != NULL;

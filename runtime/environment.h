@@ -14,6 +14,9 @@
 /* Remember our part of the environment, from the one this program started with. */
 void environment_init(char *const *envp) STINT_HIDDEN;
 
+/* STINT_JOB as this program was started with; NULL when it does not run under an agent. */
+const char *environment_job(void) STINT_HIDDEN;
+
 bool environment_has(char *const *envp, const char *name) STINT_HIDDEN;
 
 /* True when envp has lost what keeps the runtime loaded. */

@@ -20,7 +20,7 @@ struct runtime stint_runtime;
 static const char *const inert_programs[] = {
     "srun",    "salloc", "sbatch", "scontrol", "squeue", "scancel",
     "sinfo",   "sacct",  "sattach", "sbcast",  "sstat",  "stint",
-    "stint-restorer", "stint-slurm",
+    "stint-restorer", "stint-slurm", "dmtcp_command",
 };
 
 static bool is_inert(void)

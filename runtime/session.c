@@ -31,6 +31,7 @@ struct conversation {
     struct capture capture;
     bool ready;  /* capture is initialised */
     bool failed; /* the agent was told so: only RESUME matters */
+    bool captured;
 };
 
 static struct stint_ckpt_header header_of(uint16_t type)
@@ -250,6 +251,7 @@ static void take_capture(struct conversation *talk,
     captured.duration_ns = (uint64_t)(end.tv_sec - start.tv_sec) * 1000000000u
                            + (uint64_t)end.tv_nsec - (uint64_t)start.tv_nsec;
     stint_runtime.state->generation = order->generation;
+    talk->captured = true;
     (void)send_packet(talk->session->channel, &captured, sizeof(captured)); /* or EOF */
 }
 
@@ -317,6 +319,7 @@ void stint_session_run(struct session *session)
             break;
     }
     (void)raw_syscall(SYS_prlimit64, 0, NOFILE, &talk.capture.nofile, NULL);
+    session->captured = talk.captured;
     if (talk.ready)
         capture_deinit(&talk.capture);
 }

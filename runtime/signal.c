@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "common/raw.h"
+#include "runtime/api.h"
 #include "runtime/arch/x86_64/arch.h"
 #include "runtime/state.h"
 #include "runtime/text.h"
@@ -303,6 +304,7 @@ int stint_signal_command(struct slot *slot, uint32_t command)
 struct leadership {
     struct runtime_state *state;
     struct session session;
+    bool held; /* the program is in a critical section: nothing was done */
 };
 
 static void lead_on_own_stack(void *arg)
@@ -313,7 +315,13 @@ static void lead_on_own_stack(void *arg)
     session->nthreads =
         (uint32_t)quiesce_threads(lead->state, session, &session->straggler);
     session->slots = atomic_load(&lead->state->slots);
+    /* A sibling may have entered its critical section just before it was stopped. */
+    lead->held = api_is_held();
+    if (lead->held)
+        return;
     stint_session_run(session);
+    if (session->captured)
+        api_note_checkpoint();
 }
 
 /* The program's stack, or its alternate one, may be small: everything but the first
@@ -342,7 +350,8 @@ static void lead(struct runtime_state *state, uint64_t cookie, const ucontext_t 
         release_threads(state, &self);
     }
     (void)raw_syscall(SYS_close, session->channel);
-    state->last_cookie = cookie;
+    if (!lead.held) /* else it is asked again */
+        state->last_cookie = cookie;
 }
 
 /* A process that fork made finds no pid in its state yet and claims it. A vfork child
@@ -371,6 +380,8 @@ static void take_checkpoint_signal(struct runtime_state *state,
         return; /* asked again after its exec */
     if (cookie == state->last_cookie)
         return;
+    if (api_is_held())
+        return; /* asked again, until it is not */
     if (!atomic_compare_exchange_strong(&state->lock, &unlocked, 1))
         return; /* there is a leader; it will park this thread */
     lead(state, cookie, uc);
@@ -410,6 +421,8 @@ static void __attribute__((noreturn)) resume_thread(const struct stint_resume *f
         atomic_store(&state->pid, (int32_t)raw_syscall(SYS_getpid));
         state->generation = resume.generation;
         state->restarts++;
+        api_note_checkpoint(); /* the one that it was restored from */
+        api_note_restart();
         stint_runtime.maybe_lazy = true;
     }
     atomic_fetch_add(&state->arrived, 1);

@@ -96,6 +96,7 @@ struct session {
     struct slot *slots;     /* all threads, the leader's among them */
     uint32_t nthreads;      /* 0: a thread does not stop */
     int32_t straggler;      /* that one */
+    bool captured;          /* an image was written */
     struct slot *self;      /* the leader's */
     struct exclusion stack; /* what this runs on */
 };

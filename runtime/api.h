@@ -1,0 +1,19 @@
+/* What the program itself may ask for (include/stint.h, include/dmtcp.h).
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef STINT_RUNTIME_API_H
+#define STINT_RUNTIME_API_H
+
+#include <stdbool.h>
+
+#include "runtime/state.h"
+
+/* The program is where it must not be checkpointed. Context: any. */
+bool api_is_held(void) STINT_HIDDEN;
+
+/* A checkpoint of this process was written, or it was restored. Wakes whoever waits.
+ * Context: the leader, before the other threads go on. */
+void api_note_checkpoint(void) STINT_HIDDEN;
+void api_note_restart(void) STINT_HIDDEN;
+
+#endif
