@@ -67,6 +67,8 @@ static bool is_own_terminal(const struct agent_object *object)
 static int describe_terminal(struct agent_objects *all, struct agent_object *object,
                              const struct agent_segments *segments, struct stint_err *err)
 {
+    if (!is_own_terminal(object) && agent_object_sever(all, object))
+        return 0;
     if (!is_own_terminal(object))
         return agent_object_refuse(object, err,
                                    "the terminal %s, which is not the job's own, is not "

@@ -259,7 +259,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         connect_now(link);
         return;
     }
-    stint_warn("the coordinator has gone: starting another");
+    stint_info("starting another coordinator");
     if (start_child(link, &err) < 0) {
         stint_warn("%s", err.text);
         stop_watching(link);
@@ -315,7 +315,7 @@ static void on_closed(struct stint_wire *wire, const char *reason, void *arg)
     if (link->state == LINK_FINISHING)
         return;
     agent_checkpoint_abort(link->agent, "the connection to the coordinator is lost");
-    stint_warn("connection to the coordinator: %s", reason);
+    stint_info("connection to the coordinator: %s", reason);
     try_again_later(link);
 }
 
@@ -412,7 +412,8 @@ bool agent_link_reaped(struct agent *agent, pid_t pid, int status)
     if (link->state == LINK_FINISHING)
         return true;
     if (WIFSIGNALED(status))
-        stint_warn("the coordinator was killed by signal %d", WTERMSIG(status));
+        stint_warn("the coordinator was killed by signal %d: another is started",
+                   WTERMSIG(status));
     else if (link->started)
         stint_warn("the coordinator has ended with status %d", WEXITSTATUS(status));
     /* While it was starting, the end of ready_fd tells; connected, that of the wire. */

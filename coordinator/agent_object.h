@@ -118,7 +118,7 @@ int agent_objects_describe(struct agent_objects *objects,
 int agent_object_refuse(const struct agent_object *object, struct stint_err *err,
                         const char *fmt, ...) STINT_PRINTF(3, 4);
 
-/* Is it a pipe or socket that `stint launch` was started with (a shell's, a daemon's that
+/* Is it a pipe, socket or device that `stint launch` was started with (a shell's, a daemon's that
  * forgot to close it)? Its other end is outside and stays there: then make it /dev/null
  * for the restart, say so in the log, and return true. */
 bool agent_object_sever(const struct agent_objects *all, struct agent_object *object);
