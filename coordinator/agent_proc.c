@@ -264,6 +264,31 @@ int agent_proc_has_runtime(pid_t pid)
     return errno ? -errno : 0;
 }
 
+bool agent_proc_is_client(pid_t pid)
+{
+    static const char *const commands[] = {"checkpoint", "status", "list", "verify", "prune"};
+    struct stat own, st;
+    char path[64], text[512] = "", *name, *command;
+    ssize_t len;
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    if (stat("/proc/self/exe", &own) < 0 || stat(path, &st) < 0 || st.st_ino != own.st_ino
+        || st.st_dev != own.st_dev)
+        return false;
+    len = read_file(pid, "cmdline", text, sizeof(text));
+    if (len <= 0)
+        return false;
+    name = strrchr(text, '/');
+    name = name ? name + 1 : text;
+    if (strcmp(name, "dmtcp_command") == 0)
+        return true;
+    command = text + strlen(text) + 1;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (command < text + len && strcmp(command, commands[i]) == 0)
+            return true;
+    return false;
+}
+
 bool agent_proc_is_static(pid_t pid)
 {
     STINT_AUTO_CLOSE int fd = -1;

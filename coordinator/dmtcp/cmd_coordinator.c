@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "coordinator/commands.h"
+#include "coordinator/dmtcp/aside.h"
 #include "coordinator/dmtcp/contact.h"
 #include "coordinator/dmtcp/dmtcp.h"
 #include "coordinator/dmtcp/front.h"
@@ -301,6 +302,14 @@ int dmtcp_cmd_coordinator(int argc, char **argv)
     if (ckptdir && dmtcp_make_directory(ckptdir, &err) < 0) {
         stint_error("%s", err.text);
         return STINT_EXIT_FAILED;
+    }
+    if (aside_is_under_stint()) {
+        stint_info("this runs under stint already, which makes the checkpoints: no "
+                   "coordinator is started");
+        if (options.port_file
+            && dmtcp_contact_port_file(options.port_file, DMTCP_PORT_DEFAULT, &err) < 0)
+            stint_warn("%s", err.text);
+        return STINT_EXIT_OK;
     }
     if (options.daemon) {
         status = become_daemon(&start);

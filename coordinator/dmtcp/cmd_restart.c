@@ -132,7 +132,9 @@ static int run_program(struct restart *restart, const struct dmtcp_program *prog
 {
     const char *ckptdir = later_ckptdir(restart, program);
     STINT_AUTO_FREE char *info = NULL, *hint = NULL;
+    char *shown[] = {program->group->command, NULL}; /* for lists and logs */
     struct stint_agent_config config = {
+        .argv = shown,
         .dir = restart->contact.dir,
         .group = program->group->name,
         .restore = restart->images.manifest.generation,
