@@ -77,8 +77,10 @@ int stint_object_promise(struct stint_restore *restore, struct stint_restored_ob
 int stint_object_keep_promise(struct stint_restore *restore,
                               struct stint_restored_object *object, int fd,
                               struct stint_err *err);
-/* Register in every epoll what it watched. All objects are open. Likewise. */
-int stint_objects_link_epoll(struct stint_restore *restore, struct stint_err *err);
+/* Register in every epoll what it watched. All objects are open. pid: 0 in init, in a
+ * process its own. Likewise. */
+int stint_objects_link_epoll(struct stint_restore *restore, int32_t pid,
+                             struct stint_err *err);
 
 /* Another open file description of what fd refers to. Returns fd or -errno. */
 int stint_reopen(int fd, int flags);

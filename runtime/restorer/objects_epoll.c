@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A registration remembers the number under which it was made: the target gets that
- * number in init for a moment.
+ * number in init for a moment. One of a signalfd also remembers whose signals are meant:
+ * those of the process that made it, which has to make it again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -79,40 +80,87 @@ static int add(int epoll, const struct stint_epoll_target *target, int fd)
     return control(epoll, EPOLL_CTL_ADD, target->fd, fd, &event);
 }
 
+static int link_target(struct stint_restore *restore,
+                       const struct stint_restored_object *epoll,
+                       const struct stint_epoll_target *target, struct stint_err *err)
+{
+    const struct stint_restored_object *o = stint_restore_object(restore, target->object_id);
+    int r;
+
+    if (!o || o->fd < 0) {
+        stint_restore_note(restore, "epoll: what was registered as descriptor %d is not there "
+                                    "any more",
+                           target->fd);
+        return 0;
+    }
+    r = add(epoll->fd, target, o->fd);
+    return r < 0 ? stint_err_set(err, r, "register descriptor %d in epoll again", target->fd)
+                 : 0;
+}
+
+/* Which process has the signals that a signalfd in an epoll tells about? The one that
+ * registered it: the eldest that has both, the signalfd under that number if possible. */
+static int32_t registrant(struct stint_restore *restore,
+                          const struct stint_restored_object *epoll,
+                          const struct stint_epoll_target *target)
+{
+    struct stint_image_record rec;
+    size_t cursor = 0;
+    int32_t second = 0;
+
+    while (stint_image_next_of(restore->group_image, STINT_REC_FDS, &cursor, &rec)) {
+        const struct stint_fds *fds = rec.payload;
+        const struct stint_fd *fd = (const void *)(fds + 1);
+        bool has_epoll = false, has_target = false, has_number = false;
+
+        for (uint32_t i = 0; i < fds->count; i++) {
+            has_epoll |= fd[i].object_id == epoll->object->id;
+            has_target |= fd[i].object_id == target->object_id;
+            has_number |= fd[i].object_id == target->object_id && fd[i].fd == target->fd;
+        }
+        if (has_epoll && has_number)
+            return fds->pid;
+        if (has_epoll && has_target && !second)
+            second = fds->pid;
+    }
+    return second;
+}
+
+static bool is_signalfd(struct stint_restore *restore, const struct stint_epoll_target *target)
+{
+    const struct stint_restored_object *o = stint_restore_object(restore, target->object_id);
+
+    return o && o->object->kind == STINT_OBJ_SIGNALFD;
+}
+
+/* pid: 0 for what init registers, else for what that process has to. */
 static int link_one(struct stint_restore *restore, const struct stint_restored_object *epoll,
-                    bool disarmed, struct stint_err *err)
+                    int32_t pid, bool disarmed, struct stint_err *err)
 {
     const struct stint_epoll_target *targets = stint_object_extra(epoll->object);
     size_t count = epoll->object->extra_len / sizeof(*targets);
 
     for (size_t i = 0; i < count; i++) {
-        const struct stint_restored_object *target =
-            stint_restore_object(restore, targets[i].object_id);
-        int r;
+        int32_t owner = is_signalfd(restore, &targets[i])
+                            ? registrant(restore, epoll, &targets[i])
+                            : 0;
+        int r = 0;
 
-        if (is_disarmed(&targets[i]) != disarmed)
-            continue;
-        if (!target || target->fd < 0) {
-            stint_restore_note(restore, "epoll: what was registered as descriptor %d is not "
-                                        "there any more",
-                               targets[i].fd);
-            continue;
-        }
-        r = add(epoll->fd, &targets[i], target->fd);
+        if (is_disarmed(&targets[i]) == disarmed && owner == pid)
+            r = link_target(restore, epoll, &targets[i], err);
         if (r < 0)
-            return stint_err_set(err, r, "register descriptor %d in epoll again",
-                                 targets[i].fd);
+            return r;
     }
     return 0;
 }
 
-int stint_objects_link_epoll(struct stint_restore *restore, struct stint_err *err)
+int stint_objects_link_epoll(struct stint_restore *restore, int32_t pid, struct stint_err *err)
 {
     for (int disarmed = 1; disarmed >= 0; disarmed--) {
         for (size_t i = 0; i < restore->nobjects; i++) {
             const struct stint_restored_object *o = &restore->objects[i];
             int r = o->object->kind == STINT_OBJ_EPOLL && o->fd >= 0
-                        ? link_one(restore, o, disarmed, err)
+                        ? link_one(restore, o, pid, disarmed, err)
                         : 0;
 
             if (r < 0)

@@ -177,7 +177,7 @@ static void enter_blob(void *code, struct blob_args *args, uint64_t stack_top)
                      "call *%1\n\t"
                      "hlt"
                      :
-                     : "r"(stack_top), "r"(code), "D"(args)
+                     : "S"(stack_top), "a"(code), "D"(args) /* not in %rbp, which is cleared */
                      : "memory");
     __builtin_unreachable();
 }
@@ -223,6 +223,8 @@ static int prepare(struct stint_restore *restore, const struct stint_restored_pr
     struct stint_vdso_plan vdso = {0};
     int r = stint_objects_take_late(restore, err);
 
+    if (r == 0)
+        r = stint_objects_link_epoll(restore, p->member->pid, err);
     if (r == 0)
         r = stint_layout_read_self(&self, err);
     if (r == 0)

@@ -271,6 +271,7 @@ static void expect_none(int ep)
 CASE(epoll_level)
 {
     int ep = (int)SYS(epoll_create1(0)), p[2];
+    struct epoll_event event;
 
     SYS(pipe(p));
     watch(ep, p[0], EPOLLIN, 0x123456789abcdef0);
@@ -279,7 +280,9 @@ CASE(epoll_level)
     expect(ep, EPOLLIN, 0x123456789abcdef0);
     expect(ep, EPOLLIN, 0x123456789abcdef0);
     SYS(close(p[1]));
-    expect(ep, EPOLLIN | EPOLLHUP, 0x123456789abcdef0);
+    /* whoever restored this may hold a copy for a moment more */
+    UNTIL(epoll_wait(ep, &event, 1, 0) == 1 && event.events == (EPOLLIN | EPOLLHUP));
+    CHECK_EQ(event.data.u64, 0x123456789abcdef0);
     SYS(epoll_ctl(ep, EPOLL_CTL_DEL, p[0], NULL));
     expect_none(ep);
 }
@@ -403,7 +406,11 @@ CASE(epoll_high_number)
 
 static void *wait_epoll(void *ep)
 {
-    expect(*(int *)ep, EPOLLIN, 8);
+    struct epoll_event event;
+
+    CHECK_EQ(epoll_wait(*(int *)ep, &event, 1, -1), 1);
+    CHECK_EQ(event.events, EPOLLIN);
+    CHECK_EQ(event.data.u64, 8);
     return NULL;
 }
 
