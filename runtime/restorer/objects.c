@@ -126,7 +126,7 @@ int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err
     }
     if (r == 0)
         r = stint_sockets_fill(restore, true, err);
-    return r < 0 ? r : stint_objects_link_epoll(restore, err);
+    return r < 0 ? r : stint_objects_link_epoll(restore, 0, err);
 }
 
 void stint_objects_set_owners(struct stint_restore *restore)
