@@ -445,11 +445,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     struct stint_wire *w = arg;
     char text[256];
 
-    if (what & BEV_EVENT_CONNECTED) {
+    if (w->state == WIRE_FINISHING) { /* also when it has just been connected */
+        end_connection(w, "finished");
+    } else if (what & BEV_EVENT_CONNECTED) {
         if (start_handshake(w) < 0)
             end_connection(w, "out of memory");
-    } else if (w->state == WIRE_FINISHING) {
-        end_connection(w, "finished");
     } else if (what & BEV_EVENT_EOF) {
         end_connection(w, w->is_authenticated
                               ? "the other side has gone"
