@@ -246,6 +246,16 @@ static pid_t run_start(char **argv)
     _exit(127);
 }
 
+/* Let the command clean up behind itself first. */
+static void ask_to_end(pid_t pid)
+{
+    double deadline = now_s() + 10;
+
+    (void)kill(-pid, SIGTERM); /* its session's first group; gone already is as good */
+    while (waitpid(pid, NULL, WNOHANG) == 0 && now_s() < deadline)
+        nap();
+}
+
 static int run_command(double seconds, bool kill_quietly, char **argv)
 {
     double deadline = now_s() + seconds;
@@ -274,6 +284,8 @@ static int run_command(double seconds, bool kill_quietly, char **argv)
         result = EXIT_TIMEOUT;
     if (result == EXIT_TIMEOUT && got != pid)
         (void)fprintf(stderr, "procs: no end after %g s\n", seconds);
+    if (got != pid)
+        ask_to_end(pid);
     /* a test that ended by itself should have cleaned up behind itself */
     if (end_descendants(!kill_quietly) && got == pid && !kill_quietly && result == 0)
         result = 125;

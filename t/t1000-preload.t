@@ -28,5 +28,5 @@ fails "a program that is killed is seen killed" 143 preloaded sh -c 'kill -TERM 
 T_LABEL="with the runtime"
 LD_PRELOAD=$lib
 export LD_PRELOAD
-conf_run native $(conf_cases files pipes memory signals timers eintr process threads)
+conf_run native $(conf_cases $(conf_topics))
 done_testing

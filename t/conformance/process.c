@@ -449,8 +449,8 @@ CASE(working_directory)
 
 CASE(resource_limits)
 {
-    static const int which[] = {RLIMIT_CORE, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_DATA,
-                                RLIMIT_CPU, RLIMIT_NPROC};
+    static const int which[] = {RLIMIT_CORE, RLIMIT_SIGPENDING, RLIMIT_NOFILE,
+                                RLIMIT_DATA, RLIMIT_CPU, RLIMIT_NPROC};
     struct rlimit before[6], after;
 
     for (int i = 0; i < 6; i++) {
@@ -468,6 +468,20 @@ CASE(resource_limits)
         CHECK_EQ(after.rlim_cur, before[i].rlim_cur);
         CHECK_EQ(after.rlim_max, before[i].rlim_max);
     }
+}
+
+CASE(file_size_limit)
+{
+    struct rlimit limit = {5000, 5000}, after;
+    int fd = (int)SYS(open("data", O_WRONLY | O_CREAT, 0600));
+
+    CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    SYS(setrlimit(RLIMIT_FSIZE, &limit));
+    hold();
+    SYS(getrlimit(RLIMIT_FSIZE, &after));
+    CHECK_EQ(after.rlim_cur, 5000);
+    CHECK_EQ(pwrite(fd, "x", 1, 6000), -1);
+    CHECK_EQ(errno, EFBIG);
 }
 
 CASE(nice_value)

@@ -12,9 +12,23 @@ CONF_LIMIT=80 # seconds for one batch to do its work, natively
 conf_batches=0
 
 conf_expect() { # TOPIC/CASE: what the table says of it
-    awk -v name="$1" -v who="${T_AS:-root}" '
-        $1 == name && ($3 == "" || $3 == who) { $1 = ""; sub(/^ /, ""); sub(/ (root|user)$/, ""); found = $0 }
+    awk -v name="$1" -v me="${T_AS:-root}" '
+        $1 == name {
+            who = $NF == "root" || $NF == "user" ? $NF : me
+            if (who == me) {
+                $1 = ""
+                sub(/^ /, "")
+                sub(/ (root|user)$/, "")
+                found = $0
+            }
+        }
         END { print found == "" ? "restore" : found }' "$CONF_TABLE"
+}
+
+conf_topics() { # all of them, by the programs that were built
+    for t_topic in "$CONF"/conf-*; do
+        echo "${t_topic##*/conf-}"
+    done
 }
 
 conf_cases() { # TOPIC...: all their cases
@@ -77,7 +91,10 @@ conf_verdict() { # MODE CASE: one TAP point
     case $(tail -n 1 "$t_out" 2>/dev/null) in
     PASS) pass "$t_label" ;;
     SKIP*) skip "$t_label" "$(sed -n 's/^SKIP //p' "$t_out")" ;;
-    *) fail "$t_label" "$(cat "$t_out" 2>/dev/null || echo "it never said anything")" || : ;;
+    *)
+        fail "$t_label" "$(tail -n 20 "$t_out" 2>/dev/null)
+$([ -e "${t_out%out}status" ] || echo "it did not end")" || :
+        ;;
     esac
 }
 
@@ -87,36 +104,35 @@ conf_batch() {
     shift
     [ $# -gt 0 ] || return 0
     conf_job
-    if conf_begin "$conf_mode" "$@" && conf_steps "$conf_mode" 2>"$T/$JOB.steps" &&
-        job_go "$JOB" && job_end "$JOB" "$CONF_LIMIT"; then
+    if conf_begin "$conf_mode" "$@" && conf_steps "$conf_mode" >"$T/$JOB.steps" 2>&1; then
+        job_go "$JOB"
+        job_end "$JOB" "$CONF_LIMIT" || diag "$conf_mode: not all of this batch came to an end"
         for t_case in "$@"; do
             conf_verdict "$conf_mode" "$t_case"
         done
-        rm -rf "$T/$JOB" "$T/$JOB".*
+        conf_forget
         return 0
     fi
-    diag "$conf_mode: this batch failed as a whole: $*"
-    diag_file "$T/$JOB.steps"
-    job_diag "$JOB"
-    job_kill9 "$JOB"
     if [ $# -eq 1 ]; then
         fail "$1: $conf_mode${T_AS:+ as an ordinary user}${T_LABEL:+ $T_LABEL}" \
-            "$(cat "$T/$JOB.cases"/*/out 2>/dev/null)" || :
-        rm -rf "$T/$JOB" "$T/$JOB".*
+            "$(tail -n 3 "$T/$JOB.steps"; cat "$T/$JOB.cases"/*/out 2>/dev/null)" || :
+        job_diag "$JOB"
+        conf_forget
         return 0
     fi
-    rm -rf "$T/$JOB" "$T/$JOB".*
+    diag "$conf_mode: a batch of $# failed as a whole: $(tail -n 1 "$T/$JOB.steps")"
+    conf_forget
     t_half=$(($# / 2))
-    conf_part 1 $t_half "$@" >"$T/half.$conf_batches"
-    conf_part $((t_half + 1)) $# "$@" >"$T/rest.$conf_batches"
-    conf_level=$conf_batches
-    # the recursion changes these names; the lists are read before it
-    # shellcheck disable=SC2046
-    set -- "$conf_mode" "$(cat "$T/half.$conf_level")" "$(cat "$T/rest.$conf_level")"
+    set -- "$conf_mode" "$(conf_part 1 $t_half "$@")" "$(conf_part $((t_half + 1)) $# "$@")"
     # shellcheck disable=SC2086
     conf_batch "$1" $2
     # shellcheck disable=SC2086
     conf_batch "$1" $3
+}
+
+conf_forget() { # everything about the job $JOB
+    job_kill9 "$JOB"
+    rm -rf "$T/$JOB" "$T/$JOB".*
 }
 
 conf_part() { # FROM TO WORD...
@@ -166,6 +182,5 @@ conf_refused() {
         job_end "$JOB"
         conf_verdict refused "$1"
     fi
-    job_kill9 "$JOB"
-    rm -rf "$T/$JOB" "$T/$JOB".*
+    conf_forget
 }
