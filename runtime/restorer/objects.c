@@ -175,11 +175,17 @@ int stint_object_flags(const struct stint_object *object)
            O_CLOEXEC | O_NOCTTY;
 }
 
+static bool is_zero(const char *bytes, size_t len)
+{
+    return len > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
 int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
                           int fd, struct stint_err *err)
 {
-    static const size_t piece = 1 << 20;
+    static const size_t piece = 64 << 10; /* also the grain of holes */
     STINT_AUTO_FREE char *buf = malloc(piece);
+    bool sparse = object->kind == STINT_OBJ_DELETED; /* its size is set afterwards */
     uint64_t done = 0;
 
     if (!buf)
@@ -192,6 +198,11 @@ int stint_object_put_data(struct stint_restore *restore, const struct stint_obje
         if (got <= 0)
             return stint_err_set(err, got < 0 ? -errno : -EIO, "image %s: read",
                                  restore->group_image->path);
+        if (sparse && is_zero(buf, (size_t)got) &&
+            lseek(fd, (off_t)got, SEEK_CUR) >= 0) {
+            done += (uint64_t)got;
+            continue;
+        }
         for (ssize_t put = 0; put < got;) {
             ssize_t n = write(fd, buf + put, (size_t)(got - put));
 
