@@ -20,12 +20,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/dir.h"
 #include "common/log.h"
+#include "common/manifest.h"
 #include "common/paths.h"
 #include "common/wire.h"
 #include "coordinator/agent_checkpoint.h"
@@ -61,6 +64,7 @@ struct agent_link {
     bool started;           /* agent_link_connect() was called: keep it connected */
     struct stint_wire *wire;
     unsigned failures;
+    char command[256]; /* for people */
 };
 
 /* --- start ---------------------------------------------------------------- */
@@ -193,6 +197,39 @@ static int start_child(struct agent_link *link, struct stint_err *err)
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
+static void command_of_argv(char *const *argv, char *command, size_t size)
+{
+    for (size_t i = 0; argv && argv[i]; i++) {
+        size_t used = strlen(command);
+
+        snprintf(command + used, size - used, "%s%s", i ? " " : "", argv[i]);
+    }
+}
+
+/* A restored program's command line is what its generation says. Read once: that
+ * generation may be pruned before the next connection is made. */
+static void find_command(struct agent_link *link)
+{
+    const struct stint_agent_config *config = link->agent->config;
+    const struct stint_manifest_group *group;
+    struct stint_manifest manifest;
+    STINT_AUTO_CLOSE int dir_fd = -1;
+
+    if (!config->restore) {
+        command_of_argv(config->argv, link->command, sizeof(link->command));
+        return;
+    }
+    if (stint_dir_open(config->restore_dir ? config->restore_dir : config->dir, &dir_fd, NULL,
+                       NULL)
+            < 0
+        || stint_manifest_read(dir_fd, config->restore, &manifest, NULL) < 0)
+        return; /* it is only shown to people */
+    group = stint_manifest_group(&manifest, config->group);
+    if (group)
+        snprintf(link->command, sizeof(link->command), "%s", group->command);
+    stint_manifest_deinit(&manifest);
+}
+
 int agent_link_start(struct agent *agent, struct stint_err *err)
 {
     struct agent_link *link = calloc(1, sizeof(*link));
@@ -203,6 +240,7 @@ int agent_link_start(struct agent *agent, struct stint_err *err)
     agent->link = link;
     link->agent = agent;
     link->ready_fd = -1;
+    find_command(link);
     link->timer = evtimer_new(agent->base, on_timer, link);
     if (!link->timer)
         return stint_err_set(err, -ENOMEM, "start the coordinator");
@@ -321,24 +359,19 @@ static void on_closed(struct stint_wire *wire, const char *reason, void *arg)
 
 static json_t *make_hello(const struct agent *agent)
 {
-    char host[HOST_NAME_MAX + 1] = "", command[256] = "";
+    char host[HOST_NAME_MAX + 1] = "";
+    struct utsname uts;
     json_t *hello;
 
     (void)gethostname(host, sizeof(host) - 1); /* stays empty */
-    for (size_t i = 0; agent->config->argv && agent->config->argv[i]; i++) {
-        size_t used = strlen(command);
-
-        snprintf(command + used, sizeof(command) - used, "%s%s", i ? " " : "",
-                 agent->config->argv[i]);
-    }
-    hello = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:I, s:i}", "t", "hello", "role",
+    hello = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:I, s:i, s:o}", "t", "hello", "role",
                       "agent", "version", STINT_WIRE_VERSION, "group",
                       agent->config->group, "host", host, "pid", (int)getpid(),
                       "generation", (json_int_t)agent->config->restore, "root_pid",
-                      (int)agent->inner_root);
-    /* A command line may be no UTF-8; it is only shown to people. */
-    if (hello && json_object_set_new(hello, "command", json_string(command)) < 0)
-        (void)json_object_set_new(hello, "command", json_string(""));
+                      (int)agent->inner_root, "command",
+                      stint_json_text(agent->link->command));
+    if (hello && uname(&uts) == 0)
+        (void)json_object_set_new(hello, "kernel", json_string(uts.release)); /* else: "" */
     if (hello && agent->config->info)
         (void)json_object_set_new(hello, "info", stint_json_text(agent->config->info));
     return hello;

@@ -258,6 +258,7 @@ static void action_announce(struct coordinator *c)
     leave_generation(c);
     set_next_due(c, started_ms);
     end_of_stint_committed(c);
+    memset(&c->current, 0, sizeof(c->current));
     coordinator_start_next(c);
 }
 
@@ -304,6 +305,7 @@ static void action_abort(struct coordinator *c)
     if (c->interval_s)
         coordinator_set_due(c, coordinator_now_ms() + wait_ms);
     end_of_stint_failed(c);
+    memset(&c->current, 0, sizeof(c->current));
     coordinator_start_next(c);
 }
 
@@ -318,6 +320,7 @@ static void action_resume(struct coordinator *c)
     leave_generation(c);
     set_next_due(c, started_ms);
     end_of_stint_failed(c);
+    memset(&c->current, 0, sizeof(c->current));
     coordinator_start_next(c);
 }
 
@@ -410,6 +413,7 @@ static void perform(struct coordinator *c, enum coordinator_action action)
         snprintf(c->failure, sizeof(c->failure), "%s", c->end_reason);
         c->failure_code = 1;
         abort_generation(c);
+        memset(&c->current, 0, sizeof(c->current));
         action_end(c);
         break;
     case ACTION_ABORT_FINISH:

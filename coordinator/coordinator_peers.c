@@ -516,7 +516,8 @@ static void lost_agent(struct coordinator *c, const struct peer *peer)
                     && (c->state == STATE_QUIESCE || c->state == STATE_CAPTURE);
 
     stint_info("%s on %s has %s", group, stint_json_string(peer->hello, "host", "?"),
-               peer->has_exited ? "ended" : "gone without a word");
+               peer->has_exited || c->state == STATE_ENDING ? "ended"
+                                                            : "gone without a word");
     if (is_missed)
         coordinator_fail(c, 75, peer->has_exited ? "the program of %s has ended"
                                                  : "the agent of %s was lost",
