@@ -6,16 +6,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int stint_fault(const char *name)
 {
     static int hits; /* of the one point that is chosen */
-    const char *chosen = getenv("STINT_FAULT");
+    const char *chosen = getenv("STINT_FAULT"), *once = getenv("STINT_FAULT_ONCE");
     size_t len = strlen(name);
 
     if (!chosen || strncmp(chosen, name, len) != 0 || (chosen[len] && chosen[len] != ':'))
         return 0;
-    return ++hits == (chosen[len] ? atoi(chosen + len + 1) : 1);
+    if (++hits != (chosen[len] ? atoi(chosen + len + 1) : 1))
+        return 0;
+    return !once || unlink(once) == 0;
 }
 
 void stint_fault_kill(const char *name)
