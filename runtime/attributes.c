@@ -16,7 +16,7 @@
 #include "runtime/text.h"
 #include "runtime/writer.h"
 
-#define PENDING_MAX 256
+#define PENDING_MAX (WRITER_STAGING_BYTES / 128)
 
 static uint64_t clock_ns(int clock)
 {
@@ -156,12 +156,11 @@ static void take_pending(struct capture *capture, struct slot *slot, struct pend
 static void write_pending(struct capture *capture, struct writer *writer)
 {
     struct pending_list list = {.max = PENDING_MAX,
-                                .infos = (void *)capture->pages,
+                                .infos = (void *)capture->staging,
                                 .text = capture->text,
                                 .text_size = CAPTURE_TEXT_BYTES};
     const uint64_t urg = 1ull << (SIGURG - 1);
 
-    _Static_assert(PENDING_MAX * 128 <= CAPTURE_PAGES_BYTES, "pending signals fit");
     for (struct slot *slot = capture->session->slots; slot; slot = slot->next) {
         struct stint_sigpending record;
         int32_t tid = slot->thread.tid;
@@ -201,6 +200,7 @@ static void write_limits(struct capture *capture, struct writer *writer)
     for (int i = 0; i < RLIM_NLIMITS; i++)
         (void)raw_syscall(SYS_prlimit64, 0, i, NULL, &limits[i]); /* own, valid */
     limits[RLIMIT_NOFILE] = capture->nofile;
+    limits[RLIMIT_FSIZE] = capture->fsize;
     writer_record(writer, STINT_REC_RLIMITS, limits, sizeof(limits), NULL, 0);
 }
 

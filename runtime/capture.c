@@ -352,7 +352,9 @@ static int finish(struct capture *capture,
     ret = writer_finish(writer, &header);
     if (ret < 0)
         return fail(capture, ret,
-                    ret == -E2BIG ? "memory is in too many pieces" : "cannot write the image",
+                    ret == -E2BIG    ? "memory is in too many pieces"
+                    : ret == -EFBIG ? "the limit of file sizes (ulimit -f) is too low"
+                                    : "cannot write the image",
                     NULL);
     captured->file_len = header.file_len;
     captured->data_len = header.data_len;
@@ -371,6 +373,7 @@ int capture_process(struct capture *capture,
     int ret;
 
     writer_init(&writer, fd, mem_fd, capture->staging, capture->meta, capture->meta_max);
+    writer.limit = capture->fsize.max;
     capture->nregions = 0;
     capture->mapped_len = 0;
     attributes_write(capture, &writer);
@@ -439,6 +442,7 @@ int capture_segment(struct capture *capture,
     int ret;
 
     writer_init(&writer, fd, mem_fd, capture->staging, capture->meta, capture->meta_max);
+    writer.limit = capture->fsize.max;
     capture->nregions = 0;
     writer_record(&writer, STINT_REC_SHARED, &record, sizeof(record), NULL, 0);
     ret = stint_maps_walk("/proc/self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_segment,

@@ -13,7 +13,7 @@
 
 struct capture {
     const struct session *session;
-    struct stint_rlimit nofile; /* as the program has it */
+    struct stint_rlimit nofile, fsize; /* as the program has them */
     struct exclusion exclusions[CAPTURE_EXCLUSIONS_MAX];
     uint32_t nexclusions;
     struct stint_ckpt_segment *segments;

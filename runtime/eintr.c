@@ -13,6 +13,7 @@
 #include <sys/sem.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "runtime/interpose.h"
@@ -68,7 +69,7 @@ static uint64_t deadline_of_ms(int timeout_ms)
 
 /* Repeat `call` while checkpoints interrupt it; `again` prepares the retry. */
 #define UNINTERRUPTED(ret, call, again)                                                      \
-    for (;;) {                                                                               \
+    for (int errno_ = errno;; errno = errno_) {                                              \
         interpose_arm();                                                                     \
         (ret) = (call);                                                                      \
         if (!interpose_ours((long)(ret)))                                                    \
@@ -341,10 +342,21 @@ STINT_EXPORT int sem_clockwait(sem_t *sem, clockid_t clock, const struct timespe
 
 STINT_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
+    size_t done = 0;
     ssize_t ret;
 
-    UNINTERRUPTED(ret, INTERPOSE_REAL(recv)(fd, buf, len, flags), nothing());
-    return ret;
+    for (;;) {
+        bool stopped;
+
+        UNINTERRUPTED(ret, INTERPOSE_REAL(recv)(fd, (char *)buf + done, len - done, flags),
+                      nothing());
+        stopped = interpose_stopped();
+        if (ret <= 0)
+            return done > 0 ? (ssize_t)done : ret;
+        done += (size_t)ret;
+        if (!(flags & MSG_WAITALL) || done == len || !stopped)
+            return (ssize_t)done;
+    }
 }
 
 STINT_EXPORT ssize_t
@@ -365,12 +377,72 @@ STINT_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
     return ret;
 }
 
+/* A signal ends a send or write that has moved some bytes: go on with the rest. */
 STINT_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
+    size_t done = 0;
     ssize_t ret;
 
-    UNINTERRUPTED(ret, INTERPOSE_REAL(send)(fd, buf, len, flags), nothing());
-    return ret;
+    for (;;) {
+        UNINTERRUPTED(ret,
+                      INTERPOSE_REAL(send)(fd, (const char *)buf + done, len - done, flags),
+                      nothing());
+        if (ret < 0)
+            return done > 0 ? (ssize_t)done : ret;
+        done += (size_t)ret;
+        if (done == len || ret == 0 || !interpose_stopped())
+            return (ssize_t)done;
+    }
+}
+
+/* glibc's own name for it: no look-up, since signal handlers call write(2). */
+extern ssize_t __write(int fd, const void *buf, size_t len);
+
+STINT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
+{
+    int saved = errno;
+    size_t done = 0;
+    ssize_t ret;
+
+    for (;;) {
+        interpose_arm();
+        ret = __write(fd, (const char *)buf + done, len - done);
+        if (interpose_ours(ret)) {
+            errno = saved;
+            continue;
+        }
+        if (ret < 0)
+            return done > 0 ? (ssize_t)done : ret;
+        done += (size_t)ret;
+        if (done == len || ret == 0 || !interpose_stopped())
+            return (ssize_t)done;
+    }
+}
+
+STINT_EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    size_t done = 0, skip;
+    ssize_t ret;
+
+    UNINTERRUPTED(ret, INTERPOSE_REAL(writev)(fd, iov, count), nothing());
+    if (ret <= 0 || !interpose_stopped())
+        return ret;
+    done = (size_t)ret;
+    skip = done;
+    for (int i = 0; i < count; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        ret = write(fd, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+        if (ret <= 0)
+            break;
+        done += (size_t)ret;
+        if ((size_t)ret < iov[i].iov_len - skip)
+            break;
+        skip = 0;
+    }
+    return (ssize_t)done;
 }
 
 STINT_EXPORT ssize_t

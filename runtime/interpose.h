@@ -40,6 +40,9 @@ void interpose_unblock(void) STINT_HIDDEN;
 void interpose_arm(void) STINT_HIDDEN;
 bool interpose_ours(long ret) STINT_HIDDEN;
 
+/* Did a checkpoint happen since interpose_arm()? */
+bool interpose_stopped(void) STINT_HIDDEN;
+
 /* Deadlines on CLOCK_MONOTONIC. */
 uint64_t interpose_now_ns(void) STINT_HIDDEN;
 /* What is left until then, 0 when past. */

@@ -27,7 +27,8 @@ static struct {
 static __thread struct {
     enum urg_mask mask;
     bool pending;
-    bool interrupted; /* a checkpoint made the current system call fail with EINTR */
+    bool stopped;     /* a checkpoint happened since interpose_arm() */
+    bool interrupted; /* and made the current system call fail with EINTR */
     siginfo_t info;
 } thread __attribute__((tls_model("initial-exec")));
 
@@ -182,6 +183,7 @@ void stint_note_interrupted(const ucontext_t *uc)
 {
     uint64_t pending = 0, blocked = bits_of(&uc->uc_sigmask);
 
+    thread.stopped = true;
     if (!stint_arch_is_eintr(uc))
         return;
     /* Another signal about to be delivered would have interrupted the call too. */
@@ -191,7 +193,13 @@ void stint_note_interrupted(const ucontext_t *uc)
 
 void interpose_arm(void)
 {
+    thread.stopped = false;
     thread.interrupted = false;
+}
+
+bool interpose_stopped(void)
+{
+    return thread.stopped;
 }
 
 bool interpose_ours(long ret)

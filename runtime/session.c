@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -16,8 +17,6 @@
 #include "runtime/capture.h"
 #include "runtime/state.h"
 #include "runtime/text.h"
-
-#define NOFILE 7 /* RLIMIT_NOFILE */
 
 union packet {
     struct stint_ckpt_header header;
@@ -187,13 +186,14 @@ static void answer_send_fds(struct conversation *talk)
 
 static bool prepare(struct conversation *talk)
 {
-    struct stint_rlimit nofile = talk->capture.nofile;
+    struct stint_rlimit nofile = talk->capture.nofile, fsize = talk->capture.fsize;
     int ret;
 
     if (talk->ready)
         return true;
     ret = capture_init(&talk->capture, talk->session);
     talk->capture.nofile = nofile;
+    talk->capture.fsize = fsize;
     if (ret < 0) {
         send_failed(talk, ret, "cannot reserve memory for writing the image");
         return false;
@@ -296,19 +296,26 @@ static void send_hello(struct conversation *talk)
     send_failed(talk, -EAGAIN, reason);
 }
 
+/* Raise the soft limit to the hard one; *old is what it was. */
+static void open_limit(int resource, struct stint_rlimit *old)
+{
+    struct stint_rlimit raised;
+
+    (void)raw_syscall(SYS_prlimit64, 0, resource, NULL, old); /* own, valid */
+    raised = (struct stint_rlimit){old->max, old->max};
+    (void)raw_syscall(SYS_prlimit64, 0, resource, &raised, NULL); /* always allowed */
+}
+
 void stint_session_run(struct session *session)
 {
     struct conversation talk = {.session = session};
-    struct stint_rlimit raised;
     union packet packet;
     long len;
     int fd;
 
-    /* Descriptors will arrive, whatever the program's limit is. */
-    (void)raw_syscall(SYS_prlimit64, 0, NOFILE, NULL, &talk.capture.nofile);
-    raised = (struct stint_rlimit){talk.capture.nofile.max, talk.capture.nofile.max};
-    (void)raw_syscall(SYS_prlimit64, 0, NOFILE, &raised, NULL);
-
+    /* Descriptors arrive and files are written, whatever the program may do itself. */
+    open_limit(RLIMIT_NOFILE, &talk.capture.nofile);
+    open_limit(RLIMIT_FSIZE, &talk.capture.fsize);
     send_hello(&talk);
     while ((len = receive_packet(session->channel, &packet, &fd)) > 0) {
         bool more = take_packet(&talk, &packet, len, fd);
@@ -318,7 +325,8 @@ void stint_session_run(struct session *session)
         if (!more)
             break;
     }
-    (void)raw_syscall(SYS_prlimit64, 0, NOFILE, &talk.capture.nofile, NULL);
+    (void)raw_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &talk.capture.nofile, NULL);
+    (void)raw_syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, &talk.capture.fsize, NULL);
     session->captured = talk.captured;
     if (talk.ready)
         capture_deinit(&talk.capture);

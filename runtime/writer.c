@@ -21,7 +21,8 @@ void writer_init(struct writer *writer,
                  uint8_t *meta,
                  size_t meta_max)
 {
-    *writer = (struct writer){.fd = fd, .mem_fd = mem_fd, .offset = STINT_PAGE_SIZE,
+    *writer = (struct writer){.fd = fd, .mem_fd = mem_fd, .limit = UINT64_MAX,
+                              .offset = STINT_PAGE_SIZE,
                               .staging = staging, .meta = meta, .meta_max = meta_max};
 }
 
@@ -34,6 +35,8 @@ static void write_all(struct writer *writer, const void *from, size_t len, uint6
 {
     const uint8_t *p = from;
 
+    if (at + len > writer->limit && !writer->error)
+        writer->error = -EFBIG;
     while (len > 0 && !writer->error) {
         long n = raw_syscall(SYS_pwrite64, writer->fd, p, len, at);
 

@@ -20,6 +20,7 @@
 struct writer {
     int fd;     /* the image, open for writing, perhaps O_DIRECT */
     int mem_fd; /* /proc/self/mem, or -1 */
+    uint64_t limit;  /* RLIMIT_FSIZE: going beyond would raise SIGXFSZ */
     uint64_t offset; /* where the next data goes, staged bytes included */
     uint8_t *staging;
     size_t staged;
@@ -29,7 +30,7 @@ struct writer {
     int error;         /* first failure, -errno; nothing is done after it */
 };
 
-/* staging: WRITER_STAGING_BYTES; meta: meta_max bytes; both page-aligned. */
+/* limit is left at "none". staging: WRITER_STAGING_BYTES; meta: meta_max bytes; both page-aligned. */
 void writer_init(struct writer *writer,
                  int fd,
                  int mem_fd,
