@@ -37,7 +37,10 @@ static const char help_text[] =
     "  -d, --dir NEWDIR     later checkpoints go to NEWDIR; DIR is only read\n"
     "      --generation N   take this one (stint list DIR). Default: the newest; when that\n"
     "                       cannot be restored, the one before, and so on, which is said\n"
-    "      --group NAME     which program, when the checkpoint holds several (--join)\n"
+    "      --group NAME     which program, when the checkpoint holds several (launch\n"
+    "                       --join); each of them has its own `stint restart`\n"
+    "      --join           for the second and later of these: become part of what the\n"
+    "                       first has started\n"
     "      --full           read all of its memory before it goes on (default)\n"
     "      --lazy           map it from the checkpoint: it goes on at once and reads what\n"
     "                       it touches; the checkpoint has to stay as long as it runs\n"
@@ -59,6 +62,7 @@ enum {
     OPT_UNSUPPORTED,
     OPT_GENERATION,
     OPT_GROUP,
+    OPT_JOIN,
     OPT_FULL,
     OPT_LAZY,
 };
@@ -70,6 +74,7 @@ static const struct option options[] = {
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
     {"generation", required_argument, NULL, OPT_GENERATION},
     {"group", required_argument, NULL, OPT_GROUP},
+    {"join", no_argument, NULL, OPT_JOIN},
     {"full", no_argument, NULL, OPT_FULL},
     {"lazy", no_argument, NULL, OPT_LAZY},
     {"help", no_argument, NULL, 'h'},
@@ -81,7 +86,7 @@ struct restart {
     const char *interval, *keep, *unsupported;
     const char *group;
     uint64_t generation; /* 0: the newest that works */
-    bool lazy;
+    bool lazy, join;
     struct agent_settings settings;
 };
 
@@ -107,6 +112,9 @@ static int take_option(int option, const char *value, struct restart *restart,
         return command_generation(value, &restart->generation, err);
     case OPT_GROUP:
         restart->group = value;
+        return 0;
+    case OPT_JOIN:
+        restart->join = true;
         return 0;
     case OPT_FULL:
     case OPT_LAZY:
@@ -179,23 +187,25 @@ static int read_settings(struct restart *restart, int dir_fd, struct stint_err *
     return ret;
 }
 
-/* Which group of the generation. *name is freed by the caller. */
+/* Which program of the generation. *name is freed by the caller.
+ * Returns 0; STINT_AGENT_E_RESTORE when the manifest is no good; -errno; *err is set. */
 static int choose_group(const struct restart *restart, int dir_fd, uint64_t generation,
                         char **name, struct stint_err *err)
 {
     struct stint_manifest manifest = {0};
     const struct stint_manifest_group *group = NULL;
-    int ret = stint_manifest_read(dir_fd, generation, &manifest, err);
+    int ret = 0;
 
-    if (ret < 0)
-        return ret;
+    if (stint_manifest_read(dir_fd, generation, &manifest, err) < 0)
+        return STINT_AGENT_E_RESTORE;
     if (restart->group)
         group = stint_manifest_group(&manifest, restart->group);
     else if (manifest.ngroups == 1)
         group = &manifest.groups[0];
     if (group) {
         *name = strdup(group->name);
-        ret = *name ? 0 : stint_err_set(err, -ENOMEM, "restart");
+        if (!*name)
+            ret = stint_err_set(err, -ENOMEM, "restart");
     } else if (restart->group) {
         ret = stint_err_set(err, -ENOENT, "there is no group %s in generation %" PRIu64 ".",
                             restart->group, generation);
@@ -225,11 +235,13 @@ static int restart_one(const struct restart *restart, const struct place *place,
         .restore = generation,
         .restore_dir = place->from,
         .lazy = restart->lazy,
+        .join = restart->join,
         .coordinator_args = agent_settings_args(&restart->settings, &args),
     };
+    int ret = choose_group(restart, place->from_fd, generation, &group, err);
 
-    if (choose_group(restart, place->from_fd, generation, &group, err) < 0)
-        return STINT_AGENT_E_RESTORE;
+    if (ret != 0)
+        return ret;
     config.group = group;
     return stint_agent_run(&config, err);
 }
@@ -251,6 +263,8 @@ static int restart_any(const struct restart *restart, const struct place *place,
         count--;
     if (count == 0)
         return stint_err_set(err, -ENOENT, "there is no checkpoint yet in %s.", place->from);
+    if (restart->join) /* the others have this one */
+        return restart_one(restart, place, numbers[count - 1], err);
     while (count-- > 0) {
         ret = restart_one(restart, place, numbers[count], err);
         if (ret != STINT_AGENT_E_RESTORE)
@@ -270,25 +284,25 @@ static int run(struct restart *restart, struct stint_err *err)
     struct place place = {0};
     int ret = command_open(restart->from, &from_fd, &from, err);
 
-    if (ret == 0)
+    if (ret == 0 && !restart->join)
         ret = check_free(from_fd, err);
     if (ret == 0)
         ret = read_settings(restart, from_fd, err);
     if (ret == 0 && restart->to)
         ret = stint_dir_create(restart->to, &to_fd, &to, err);
-    if (ret == 0)
+    if (ret == 0 && !restart->join)
         ret = agent_settings_write(to ? to_fd : from_fd, &restart->settings, err);
     if (ret != 0)
         return ret;
     place.from_fd = from_fd;
     place.from = from;
     place.to = to ? to : from;
-    if (restart->generation == 0)
-        return restart_any(restart, &place, err);
-    ret = restart_one(restart, &place, restart->generation, err);
+    ret = restart->generation
+              ? restart_one(restart, &place, restart->generation, err)
+              : restart_any(restart, &place, err);
     if (ret != STINT_AGENT_E_RESTORE)
         return ret;
-    stint_err_prefix(err, "generation %" PRIu64 " cannot be restored", restart->generation);
+    stint_err_prefix(err, "the checkpoint cannot be restored");
     return -EIO;
 }
 
