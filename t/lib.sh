@@ -58,6 +58,10 @@ stage_programs() {
         [ ! -f "$t_file" ] || [ ! -x "$t_file" ] || cp "$t_file" "$1/${t_file#"$T_BUILD"/}"
     done
     cp "$T_DIR"/programs/* "$1/t/programs/"
+    if [ -d "$T_BUILD/coordinator/dmtcp/bin" ]; then
+        mkdir -p "$1/coordinator/dmtcp"
+        cp -a "$T_BUILD/coordinator/dmtcp/." "$1/coordinator/dmtcp/"
+    fi
     chmod -R a+rX "$1"
 }
 

@@ -127,9 +127,9 @@ int dmtcp_cmd_launch(int argc, char **argv)
     ret = dmtcp_contact_open(&contact, &options, &err);
     if (ret == 0) {
         ret = run(&contact, &options, group, argv + 1, &err);
-        /* A program that could not be started is not waited for. */
-        if (ret < 0 || ret == 126 || ret == 127)
-            dmtcp_contact_leave(&contact, json_pack("[s]", group), false);
+        /* One that did not start, or has ended before its agent had connected, is not
+         * waited for. */
+        dmtcp_contact_leave(&contact, json_pack("[s]", group), false);
     }
     dmtcp_contact_deinit(&contact);
     if ((ret < 0 || ret == 126 || ret == 127) && err.text[0])

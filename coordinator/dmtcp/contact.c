@@ -96,11 +96,14 @@ void dmtcp_contact_leave(struct dmtcp_contact *contact, json_t *groups, bool all
 {
     struct stint_err err;
 
+    json_t *request = json_pack("{s:s, s:o, s:b}", "command", "dmtcp-left", "groups", groups,
+                                "all", all);
+    json_t *reply = NULL;
+
     /* One that has gone waits for nobody. */
-    (void)dmtcp_contact_tell(contact,
-                             json_pack("{s:s, s:o, s:b}", "command", "dmtcp-left", "groups",
-                                       groups, "all", all),
-                             NULL, &err);
+    if (contact->dir
+        && stint_wire_call(contact->dir, request, ASK_MS, NULL, NULL, &reply, &err) == 0)
+        json_decref(reply);
 }
 
 int dmtcp_contact_port_file(const char *path, unsigned port, struct stint_err *err)
@@ -251,7 +254,7 @@ int dmtcp_contact_open(struct dmtcp_contact *contact, const struct dmtcp_options
         return start(contact, contact->port, err);
     if (ret == DMTCP_CONTACT_E_NONE && !options->join)
         return stint_err_set(err, -ECONNREFUSED,
-                             "%s On another host none can be started: run dmtcp_coordinator "
+                             "%s. On another host none can be started: run dmtcp_coordinator "
                              "there.",
                              why.text);
     if (ret == DMTCP_CONTACT_E_NONE)

@@ -68,7 +68,7 @@ static const struct flag flags[] = {
      "directory of the checkpoints (default: the working directory)"},
     {"--restartdir", NULL, KIND_TEXT, R, FIELD(restartdir), "DIR",
      "find the images below DIR"},
-    {"--gzip", NULL, KIND_BOOL, L, FIELD(gzip), NULL, "compress images"},
+    {"--gzip", "DMTCP_GZIP", KIND_BOOL, L, FIELD(gzip), NULL, "compress images"},
     {"--no-gzip", NULL, KIND_BOOL, L, FIELD(no_gzip), NULL, "do not compress images"},
     {"--enable-unique-checkpoint-filenames --enable-unique-ckpt-filenames",
      "DMTCP_UNIQUE_CKPT_PLUGIN", KIND_BOOL, L | C, FIELD(unique_names), NULL,
@@ -407,8 +407,8 @@ int dmtcp_options_init(enum dmtcp_command command, struct dmtcp_options *options
         if (set_value(command, &flags[i], flags[i].env, value, options) < 0)
             return -1;
     }
-    if (getenv("DMTCP_GZIP") && strcmp(getenv("DMTCP_GZIP"), "0") == 0)
-        options->no_gzip = true;
+    /* 1 is what DMTCP does anyway: no remark about that */
+    options->gzip = false;
     stint_log_init(dmtcp_command_name(command), (int)options->quiet);
     return 0;
 }
