@@ -1,0 +1,206 @@
+/* Conformance: what is refused by name, with the program going on.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Natively each of these passes; the table says with which reason a checkpoint fails.
+ */
+#include "harness.h"
+
+#include <sched.h>
+#include <stddef.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <sys/fanotify.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+
+static void holds(void *arg)
+{
+    hold();
+}
+
+CASE(traced_child)
+{
+    pid_t pid = child(holds, NULL);
+
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
+        skip("processes may not be traced here");
+    hold();
+    SYS(kill(pid, SIGKILL));
+    reap_status(pid, SIGKILL);
+}
+
+static void stopped(void *arg)
+{
+    SYS(raise(SIGSTOP));
+    _exit(4);
+}
+
+CASE(stopped_child)
+{
+    int status;
+    pid_t pid = child(stopped, NULL);
+
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    CHECK(WIFSTOPPED(status));
+    hold();
+    SYS(kill(pid, SIGCONT));
+    reap_status(pid, 4 << 8);
+}
+
+CASE(own_user_namespace)
+{
+    pid_t pid = (pid_t)SYS(fork());
+
+    if (pid == 0) {
+        if (unshare(CLONE_NEWUSER) != 0)
+            mark("no-namespace");
+        mark("unshared");
+        hold();
+        _exit(0);
+    }
+    await("unshared");
+    if (access("no-namespace", F_OK) == 0)
+        skip("user namespaces are not allowed here");
+    hold();
+    reap(pid);
+}
+
+static void in_a_jail(void *arg)
+{
+    SYS(chroot("."));
+    SYS(chdir("/"));
+    SYS(close((int)SYS(open("jailed", O_CREAT | O_WRONLY, 0600))));
+    while (access("leave", F_OK) != 0)
+        nap();
+}
+
+CASE(changed_root)
+{
+    pid_t pid;
+
+    if (geteuid() != 0)
+        skip("needs root");
+    pid = child(in_a_jail, NULL);
+    await("jailed");
+    hold();
+    mark("leave");
+    reap(pid);
+}
+
+CASE(userfault_descriptor)
+{
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+    if (fd < 0)
+        skip("no userfaultfd here");
+    hold();
+    SYS(close(fd));
+}
+
+CASE(fanotify_group)
+{
+    int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY);
+
+    if (fd < 0)
+        skip("no fanotify here");
+    hold();
+    SYS(close(fd));
+}
+
+CASE(io_uring)
+{
+    char params[120] = {0};
+    int fd = (int)syscall(425, 4, params); /* io_uring_setup */
+
+    if (fd < 0)
+        skip("no io_uring here");
+    hold();
+    SYS(close(fd));
+}
+
+CASE(asynchronous_io)
+{
+    unsigned long context = 0;
+
+    if (syscall(SYS_io_setup, 8, &context) != 0)
+        skip("no asynchronous I/O here");
+    hold();
+    SYS(syscall(SYS_io_destroy, context));
+}
+
+CASE(performance_counter)
+{
+    struct {
+        uint32_t type, size;
+        uint64_t config, rest[14];
+    } attr = {.type = 1 /* software */, .size = 128, .config = 1 /* task clock */};
+    int fd;
+
+    attr.rest[3] = 1ull << 5; /* exclude_kernel */
+    fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+    if (fd < 0)
+        skip("no performance counters here");
+    hold();
+    SYS(close(fd));
+}
+
+static void filtered(void *arg)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 1, .filter = code};
+
+    SYS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+    mark("filtered");
+    hold();
+}
+
+CASE(system_call_filter)
+{
+    pid_t pid = child(filtered, NULL);
+
+    await("filtered");
+    hold();
+    reap(pid);
+}
+
+static int shares_descriptors(void *arg)
+{
+    hold();
+    return 0;
+}
+
+CASE(shared_descriptor_table)
+{
+    static char stack[65536];
+    int status;
+    pid_t pid = (pid_t)SYS(clone(shares_descriptors, stack + sizeof stack,
+                                 CLONE_FILES | SIGCHLD, NULL));
+
+    hold();
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
+
+static int shares_memory(void *arg)
+{
+    while (access((char *)arg, F_OK) != 0)
+        nap();
+    return 0;
+}
+
+CASE(shared_memory_without_thread)
+{
+    static char stack[65536];
+    int status;
+    pid_t pid = (pid_t)SYS(clone(shares_memory, stack + sizeof stack, CLONE_VM | SIGCHLD,
+                                 "finish"));
+
+    hold();
+    mark("finish");
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
