@@ -27,9 +27,26 @@ cluster_start() { # N [EXTRA]: see t/cluster for the variables that it heeds
     as_slurm srun -Q true || skip_all "no job runs on the cluster"
 }
 
+# Where the hosts have networks of their own, commands have to be run on one of them.
+on_cluster() { # COMMAND...
+    "$T_DIR/cluster" exec "$T/cluster" "$@"
+}
+
+scontrol() {
+    on_cluster scontrol "$@"
+}
+
+squeue() {
+    on_cluster squeue "$@"
+}
+
+sinfo() {
+    on_cluster sinfo "$@"
+}
+
 as_slurm() { # COMMAND...: as the user, in $T/run, with an environment of its own
     # shellcheck disable=SC2046 # words
-    env -C "$T/run" -i PATH="$PATH" HOME="$T/run" LANG=C.UTF-8 SLURM_CONF="$SLURM_CONF" \
+    on_cluster env -C "$T/run" -i PATH="$PATH" HOME="$T/run" LANG=C.UTF-8 SLURM_CONF="$SLURM_CONF" \
         $(slurm_user) "$@"
 }
 
