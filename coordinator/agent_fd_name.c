@@ -102,7 +102,8 @@ void agent_object_name(const struct agent_object *object, char *text, size_t siz
         }
     }
     if (strncmp(object->link, "/memfd:", 7) == 0)
-        snprintf(text, size, "a memfd (%.100s)", object->link + 7);
+        snprintf(text, size, "a memfd (%.*s)", (int)strcspn(object->link + 7, " "),
+                 object->link + 7);
     else if (S_ISCHR(object->st.st_mode))
         snprintf(text, size, "the device %.200s", object->link);
     else if (S_ISBLK(object->st.st_mode))

@@ -129,7 +129,9 @@ static int note_one(struct agent *agent, int fd)
     struct agent_inherited *list;
     struct stat st;
 
-    if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+    /* Event descriptors are not noted: they all have one inode. */
+    if (fstat(fd, &st) < 0
+        || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISCHR(st.st_mode)))
         return 0;
     list = reallocarray(agent->inherited, agent->ninherited + 1, sizeof(*list));
     if (!list)

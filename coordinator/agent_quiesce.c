@@ -24,6 +24,7 @@
 
 #define ASK_INTERVAL_MS 20
 #define BACKLOG         1024
+#define OUTSIDER_INTERVAL_MS 100
 /* How long a process may be without an answer before it is looked at closely: one that
  * is between exec and its constructor answers within a few milliseconds. */
 #define PATIENCE_MS     300
@@ -400,6 +401,31 @@ static void drop_strangers(struct agent_quiesce *quiesce)
     }
 }
 
+/* A program that may run for hours and cannot be stopped: while nothing else is stopped
+ * either, its end is waited for with everything running. Returns whether there is one,
+ * or -1 when the quiesce has failed. */
+static int wait_for_outsider(struct agent_quiesce *quiesce, const struct agent_procs *procs)
+{
+    int64_t now = agent_now_ms();
+
+    if (quiesce->peers)
+        return 0;
+    for (size_t i = 0; i < procs->count; i++) {
+        const struct agent_proc *proc = &procs->list[i];
+        struct silent *silent;
+
+        if (is_zombie(proc) || !is_outsider(proc->comm))
+            continue;
+        silent = silent_of(quiesce, proc);
+        if (silent && judge(quiesce, proc, silent, now))
+            return 1;
+        if (!silent)
+            fail(quiesce, AGENT_ERROR, "out of memory");
+        return -1;
+    }
+    return 0;
+}
+
 /* Returns how many have been asked, or -1 when the quiesce has failed. */
 static int visit_all(struct agent_quiesce *quiesce, struct agent_procs *procs)
 {
@@ -458,6 +484,11 @@ static void run_scan(struct agent_quiesce *quiesce)
     }
     agent_procs_deinit(&quiesce->procs);
     quiesce->procs = procs;
+    asked = wait_for_outsider(quiesce, &procs);
+    if (asked > 0)
+        schedule(quiesce, OUTSIDER_INTERVAL_MS);
+    if (asked != 0)
+        return;
     asked = visit_all(quiesce, &quiesce->procs);
     if (asked < 0)
         return;

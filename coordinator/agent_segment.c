@@ -227,6 +227,13 @@ int agent_segments_read(struct agent_segments *segments, const struct agent_proc
 
     snprintf(path, sizeof(path), "/proc/%d/maps", (int)proc->pid);
     maps = fopen(path, "re");
+    if (!maps && errno == EACCES) {
+        stint_err_set(err, -ENOTSUP,
+                      "process %d (%s) has made itself undumpable: its mappings cannot be "
+                      "read.",
+                      (int)inner, proc->comm);
+        return AGENT_SEGMENT_E_REFUSED;
+    }
     if (!maps)
         return stint_err_set(err, -errno, "read the mappings of process %d (%s)",
                              (int)inner, proc->comm);
