@@ -15,6 +15,7 @@
 #include "runtime/arch/x86_64/arch.h"
 #include "runtime/interpose.h"
 
+#define SI_WAKE (-21334) /* to a thread in sigwait(3): look for a pending SIGURG */
 #define URG_BIT (1ull << (SIGURG - 1))
 
 enum urg_mask { URG_UNKNOWN = 0, URG_OPEN, URG_BLOCKED };
@@ -118,21 +119,19 @@ static bool take_pending(siginfo_t *info)
 /* This thread means SIGURG to be blocked: keep it for whoever takes it later. */
 static void keep_pending(const siginfo_t *info)
 {
-    int32_t waiter = atomic_load(&process.waiter);
+    const siginfo_t wake = {.si_signo = SIGURG, .si_code = SI_WAKE};
     uint32_t empty = 0;
-    siginfo_t again;
+    int32_t waiter;
 
     if (info->si_code == SI_TKILL) { /* for this very thread */
         thread.info = *info;
         thread.pending = true;
-    } else if (waiter && waiter != (int32_t)raw_syscall(SYS_gettid)) {
-        queue_to(waiter, info);
     } else if (atomic_compare_exchange_strong(&process.state, &empty, 1)) {
         process.info = *info;
         atomic_store(&process.state, 2);
-        waiter = atomic_load(&process.waiter); /* it may have begun to wait meanwhile */
-        if (waiter && take_pending(&again))
-            queue_to(waiter, &again);
+        waiter = atomic_load(&process.waiter);
+        if (waiter)
+            queue_to(waiter, &wake); /* it looks here */
     }
 }
 
@@ -153,6 +152,8 @@ void stint_program_signal(int signo, siginfo_t *info, void *context)
     ucontext_t *uc = context;
     uint64_t mask, old;
 
+    if (info->si_code == SI_WAKE)
+        return; /* the wait it was meant for is over */
     if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
         if (!is_blocked())
             return;
@@ -382,14 +383,55 @@ STINT_EXPORT int sigsuspend(const sigset_t *set)
 
 /* --- waiting for signals ----------------------------------------------------------- */
 
-/* A checkpoint's SIGURG that sigwait(3) took instead of the handler: hand it on. */
-static bool hand_on(const siginfo_t *info)
+static void block_urg(bool block)
 {
-    if (info->si_signo != SIGURG
-        || (info->si_code != STINT_SI_CHECKPOINT && info->si_code != STINT_SI_PARK))
+    uint64_t urg = URG_BIT;
+
+    (void)raw_syscall(SYS_rt_sigprocmask, block ? SIG_BLOCK : SIG_UNBLOCK, &urg, NULL,
+                      sizeof(urg));
+}
+
+/* What a wait for SIGURG gave may be ours: a checkpoint goes to the handler, a wake
+ * says that a SIGURG of the process is pending. Returns whether to wait on. */
+static bool wait_on(siginfo_t *taken)
+{
+    if (taken->si_signo != SIGURG)
         return false;
-    queue_to((int32_t)raw_syscall(SYS_gettid), info);
+    if (taken->si_code == SI_WAKE)
+        return !take_pending(taken);
+    if (taken->si_code != STINT_SI_CHECKPOINT && taken->si_code != STINT_SI_PARK)
+        return false;
+    queue_to((int32_t)raw_syscall(SYS_gettid), taken);
+    block_urg(false); /* it is delivered here */
+    block_urg(true);
     return true;
+}
+
+/* Waiting for SIGURG: while it lasts the thread blocks the signal for real, so that
+ * none can slip into the handler between looking and waiting. */
+static int wait_for_urg(const sigset_t *set,
+                        siginfo_t *taken,
+                        const struct timespec *timeout)
+{
+    __typeof__(&sigtimedwait) real = INTERPOSE_REAL(sigtimedwait);
+    uint64_t deadline = timeout ? interpose_deadline(timeout) : 0;
+    struct timespec left;
+    int ret;
+
+    block_urg(true);
+    atomic_store(&process.waiter, (int32_t)raw_syscall(SYS_gettid));
+    for (bool again = false; !take_pending(taken); again = true) {
+        if (timeout)
+            left = again ? interpose_left(deadline) : *timeout;
+        ret = real(set, taken, timeout ? &left : NULL);
+        if (ret <= 0 || !wait_on(taken))
+            goto out;
+    }
+    ret = SIGURG;
+out:
+    atomic_store(&process.waiter, 0);
+    block_urg(false);
+    return ret;
 }
 
 STINT_EXPORT int sigtimedwait(const sigset_t *set,
@@ -405,26 +447,18 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
     if (!stint_runtime.state)
         return real(set, info, timeout);
     if (bits_of(set) & URG_BIT) {
-        /* In this order: who finds no waiter leaves the signal where it is found. */
-        atomic_store(&process.waiter, (int32_t)raw_syscall(SYS_gettid));
-        if (take_pending(&taken)) {
-            atomic_store(&process.waiter, 0);
-            if (info)
-                *info = taken;
-            return SIGURG;
+        ret = wait_for_urg(set, &taken, timeout);
+    } else {
+        deadline = timeout ? interpose_deadline(timeout) : 0;
+        for (bool again = false;; again = true) {
+            if (timeout)
+                left = again ? interpose_left(deadline) : *timeout;
+            interpose_arm();
+            ret = real(set, &taken, timeout ? &left : NULL);
+            if (!interpose_ours(ret))
+                break;
         }
     }
-    deadline = timeout ? interpose_deadline(timeout) : 0;
-    for (bool again = false;; again = true) {
-        if (timeout)
-            left = again ? interpose_left(deadline) : *timeout;
-        interpose_arm();
-        ret = real(set, &taken, timeout ? &left : NULL);
-        if (!interpose_ours(ret) && !(ret == SIGURG && hand_on(&taken)))
-            break;
-    }
-    if (bits_of(set) & URG_BIT)
-        atomic_store(&process.waiter, 0);
     if (ret > 0 && info)
         *info = taken;
     return ret;
