@@ -39,7 +39,7 @@ static const Elf64_Dyn *find_dynamic(const struct elf *elf, size_t *count)
     const Elf64_Phdr *segments;
 
     if (elf->len < sizeof(*header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        header->e_phentsize != sizeof(Elf64_Phdr))
+        header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phoff % 8)
         return NULL;
     segments = at_address(elf, header->e_phoff, &room);
     if (!segments || room / sizeof(*segments) < header->e_phnum)
