@@ -307,6 +307,7 @@ enum stint_object_kind {
 };
 
 #define STINT_OBJFLAG_KEEP_SIZE 1u /* do not cut the file back at restart */
+#define STINT_OBJFLAG_CONTENTS  2u /* FILE: data is the contents, put back at restart */
 
 /* One open file description (open(2)), however many descriptors name it. */
 struct stint_object {

@@ -20,6 +20,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "coordinator/agent_contents.h"
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_list.h"
 #include "coordinator/agent_quiesce.h"
@@ -499,6 +500,7 @@ static int describe_segments(struct agent_checkpoint *checkpoint, struct stint_e
         if (ret != 0)
             return ret;
     }
+    agent_segments_size(segments, &checkpoint->group.objects);
     return agent_segments_choose(segments, err);
 }
 
@@ -512,6 +514,12 @@ static void describe(struct agent_checkpoint *checkpoint)
 
     if (ret == 0)
         ret = describe_segments(checkpoint, &err);
+    for (size_t i = 0; ret == 0 && i < checkpoint->group.nmembers; i++) {
+        const struct agent_member *member = &checkpoint->group.members[i];
+
+        if (member->image_name)
+            ret = agent_contents_add_mapped(&checkpoint->group.objects, member, &err);
+    }
     if (ret == 0)
         ret = agent_objects_describe(&checkpoint->group.objects, &checkpoint->group.segments,
                                      checkpoint->ignore, &err);

@@ -17,16 +17,10 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/image_write.h"
+#include "coordinator/agent_contents.h"
 #include "coordinator/agent_segment.h"
 
-#define DELETED    " (deleted)"
-#define COPY_BYTES (1u << 20)
-
-static bool is_memfd(const struct agent_object *object)
-{
-    return strncmp(object->link, "/memfd:", 7) == 0;
-}
+#define DELETED " (deleted)"
 
 static bool can_write(const struct agent_object *object)
 {
@@ -71,20 +65,7 @@ static int take_path(struct agent_object *object, struct stint_err *err)
 
 static bool match_regular(const struct agent_object *object)
 {
-    return S_ISREG(object->st.st_mode) && !is_memfd(object);
-}
-
-/* Another description of the same file that will store it. */
-static const struct agent_object *find_stored(const struct agent_objects *all,
-                                              const struct agent_object *object)
-{
-    for (size_t i = 0; i < all->count && all->list[i] != object; i++) {
-        if (all->list[i]->record.kind == STINT_OBJ_DELETED
-            && all->list[i]->st.st_dev == object->st.st_dev
-            && all->list[i]->st.st_ino == object->st.st_ino)
-            return all->list[i];
-    }
-    return NULL;
+    return S_ISREG(object->st.st_mode);
 }
 
 /* A size that is too small to be true: files of /proc and /sys have none. */
@@ -102,19 +83,18 @@ static int describe_regular(struct agent_objects *all, struct agent_object *obje
 {
     const struct agent_segment *segment
         = agent_segments_find(segments, object->st.st_dev, object->st.st_ino);
-    const struct agent_object *stored;
 
     if (segment)
         object->record.a = segment->record.id;
     if (has_name(object)) {
         if (!can_write(object) || is_synthetic(object))
             object->record.flags |= STINT_OBJFLAG_KEEP_SIZE;
+        else
+            agent_contents_want_file(all, object, segment);
         return take_path(object, err);
     }
     object->record.kind = STINT_OBJ_DELETED;
-    stored = find_stored(all, object);
-    if (stored)
-        object->record.b = stored->record.id;
+    agent_contents_want(all, object, segment);
     object->path = strdup(object->link);
     if (!object->path)
         return stint_err_set(err, -ENOMEM, "describe %s", object->link);
@@ -124,53 +104,11 @@ static int describe_regular(struct agent_objects *all, struct agent_object *obje
     return 0;
 }
 
-/* The description may be write-only: its contents are read by another one. */
-static int open_contents(const struct agent_object *object)
-{
-    char path[64];
-
-    if ((object->open_flags & O_ACCMODE) != O_WRONLY && !(object->open_flags & O_DIRECT))
-        return fcntl(object->fd, F_DUPFD_CLOEXEC, 0);
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", object->fd);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static int store_regular(struct agent_object *object, struct stint_image_writer *writer,
-                         struct stint_err *err)
-{
-    STINT_AUTO_CLOSE int fd = -1;
-    STINT_AUTO_FREE char *buf = NULL;
-    off_t at = 0;
-    ssize_t n;
-    int ret = 0;
-
-    /* Kept by its name, by another description, or as shared memory. */
-    if (object->record.kind != STINT_OBJ_DELETED || object->record.a || object->record.b)
-        return 0;
-    fd = open_contents(object);
-    buf = malloc(COPY_BYTES);
-    if (fd < 0 || !buf)
-        return stint_err_set(err, -errno, "read the deleted file %s", object->path);
-    while (ret == 0 && (n = pread(fd, buf, COPY_BYTES, at)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return stint_err_set(err, -errno, "read the deleted file %s", object->path);
-        ret = stint_image_writer_data(writer, buf, (size_t)n, err);
-        at += n;
-    }
-    if (ret == 0)
-        ret = stint_image_writer_data_end(writer, &object->record.data_offset,
-                                          &object->record.data_len,
-                                          &object->record.data_xxh3, err);
-    return ret;
-}
-
 const struct agent_fdkind agent_fd_regular = {
     .kind = STINT_OBJ_FILE,
     .match = match_regular,
     .describe = describe_regular,
-    .store = store_regular,
+    .store = agent_contents_store,
 };
 
 /* --- directories ------------------------------------------------------------------ */

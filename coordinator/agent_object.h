@@ -36,6 +36,7 @@ struct agent_object {
     const struct agent_fdkind *kind;
     bool severed;  /* see agent_object_sever() */
     bool left_out; /* not supported, and that is to be ignored */
+    bool contents; /* agent_contents.h: it is this one that keeps the file's contents */
     struct agent_socket *socket; /* agent_socket.h; NULL: it is none */
     /* who named it first, for messages */
     pid_t pid; /* as the program sees it */
@@ -66,6 +67,7 @@ struct agent_objects {
     size_t nfds;
     size_t room, fds_room;
     uint32_t last_pipe_id;
+    uint64_t contents_len; /* of files with a name, so far */
 };
 
 struct agent_fdkind {
@@ -86,9 +88,9 @@ struct agent_fdkind {
 /* agent_fd_file.c, agent_fd_pipe.c, agent_fd_dev.c */
 extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular,
     agent_fd_directory, agent_fd_pipe, agent_fd_fifo, agent_fd_terminal, agent_fd_device;
-/* agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
+/* agent_fd_memfd.c, agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
 extern const struct agent_fdkind agent_fd_eventfd, agent_fd_signalfd, agent_fd_timerfd,
-    agent_fd_pidfd, agent_fd_epoll, agent_fd_proc;
+    agent_fd_pidfd, agent_fd_epoll, agent_fd_proc, agent_fd_memfd;
 /* agent_fd_unix.c, agent_fd_inet.c, agent_fd_netlink.c */
 extern const struct agent_fdkind agent_fd_unix, agent_fd_inet, agent_fd_netlink;
 

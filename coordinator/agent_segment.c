@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_object.h"
 
 #define DELETED " (deleted)"
 
@@ -252,6 +253,23 @@ int agent_segments_read(struct agent_segments *segments, const struct agent_proc
     return ret;
 }
 
+void agent_segments_size(struct agent_segments *segments, const struct agent_objects *objects)
+{
+    for (size_t i = 0; i < segments->count; i++) {
+        struct agent_segment *segment = &segments->list[i];
+
+        for (size_t j = 0; j < objects->count && !segment->sized; j++) {
+            const struct stat *st = &objects->list[j]->st;
+
+            if (st->st_dev != segment->record.dev || st->st_ino != segment->record.ino)
+                continue;
+            segment->record.size = (uint64_t)st->st_size;
+            segment->record.a = st->st_mode & 07777;
+            segment->sized = true;
+        }
+    }
+}
+
 int agent_segments_choose(struct agent_segments *segments, struct stint_err *err)
 {
     for (size_t i = 0; i < segments->count; i++) {
@@ -268,7 +286,7 @@ int agent_segments_choose(struct agent_segments *segments, struct stint_err *err
                 || (mapper->covered == best->covered && mapper->readable && !best->readable))
                 best = mapper;
         }
-        if (best->covered < all) {
+        if (best->covered < all && !segment->sized) {
             stint_err_set(err, -ENOTSUP,
                           "shared memory %s is mapped in parts by several processes, none "
                           "of which maps all of them: not supported yet.",
@@ -278,8 +296,10 @@ int agent_segments_choose(struct agent_segments *segments, struct stint_err *err
             return AGENT_SEGMENT_E_REFUSED;
         }
         segment->writer = best->pid;
-        if (segment->record.size < segment->end)
+        if (!segment->sized)
             segment->record.size = segment->end;
+        segment->complete = best->covered == all && all >= segment->record.size
+                            && segment->nranges == 1;
     }
     return 0;
 }

@@ -29,6 +29,8 @@ struct agent_segment {
     struct agent_mapper *mappers;
     size_t nmappers;
     uint64_t end; /* highest mapped offset */
+    bool sized;    /* record.size is the file's: somebody has it open */
+    bool complete; /* what is mapped is all that there is */
     struct agent_range {
         uint64_t start, end;
     } *ranges; /* of all mappers together, sorted, disjoint */
@@ -37,6 +39,8 @@ struct agent_segment {
     char *image_name;
     int image_fd;
 };
+
+struct agent_objects;
 
 struct agent_segments {
     struct agent_segment *list; /* id = index + 1 */
@@ -47,6 +51,9 @@ struct agent_segments {
  * Returns 0, AGENT_SEGMENT_E_REFUSED or -errno, with *err. */
 int agent_segments_read(struct agent_segments *segments, const struct agent_proc *proc,
                         pid_t inner, struct stint_err *err);
+
+/* What the program's descriptors tell about the files behind segments. */
+void agent_segments_size(struct agent_segments *segments, const struct agent_objects *objects);
 
 /* Choose who writes each one. Returns as above. */
 int agent_segments_choose(struct agent_segments *segments, struct stint_err *err);

@@ -282,6 +282,8 @@ void stint_init_run(struct stint_restore *restore)
     await_go(restore);
 
     stint_objects_cut(restore);
+    stint_objects_put_back(restore);
+    stint_objects_seal(restore);
     put_foreground(restore);
     open_phase(restore, STINT_PHASE_GO);
     await_count(restore, STINT_PHASE_RUNNING, LET_GO_LIMIT_MS);

@@ -52,7 +52,8 @@ static int row_of(uint32_t kind)
     return -1;
 }
 
-static int check_object(const struct stint_object *object, struct stint_err *err)
+static int check_object(struct stint_restore *restore, const struct stint_object *object,
+                        struct stint_err *err)
 {
     int row = row_of(object->kind);
     const char *path = stint_path_now(stint_object_path(object));
@@ -65,6 +66,11 @@ static int check_object(const struct stint_object *object, struct stint_err *err
                              object->kind);
     if (!kinds[row].type)
         return 0;
+    if (object->kind == STINT_OBJ_FILE && object->a
+        && stint_restore_segment(restore, (uint32_t)object->a))
+        return 0; /* it is shared memory as well, and made with it */
+    if (stat(path, &st) < 0 && errno == ENOENT && object->flags & STINT_OBJFLAG_CONTENTS)
+        return 0; /* it is made again */
     if (stat(path, &st) < 0)
         return stint_err_set(err, -errno, "the program has the %s %s open", kinds[row].name,
                              path);
@@ -78,7 +84,7 @@ static int check_object(const struct stint_object *object, struct stint_err *err
 int stint_objects_check(struct stint_restore *restore, struct stint_err *err)
 {
     for (size_t i = 0; i < restore->nobjects; i++) {
-        int r = check_object(restore->objects[i].object, err);
+        int r = check_object(restore, restore->objects[i].object, err);
 
         if (r < 0)
             return r;

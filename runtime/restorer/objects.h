@@ -24,6 +24,11 @@ int stint_objects_take_late(struct stint_restore *restore, struct stint_err *err
 /* Owners for SIGIO: the processes exist now. Context: init. */
 void stint_objects_set_owners(struct stint_restore *restore);
 
+/* Put files that the program changes in place back to what they held, and seal memfds;
+ * the point of no return has come. Context: init. */
+void stint_objects_put_back(struct stint_restore *restore);
+void stint_objects_seal(struct stint_restore *restore);
+
 /* Cut output files back to what they were; the point of no return has come. */
 void stint_objects_cut(struct stint_restore *restore);
 
@@ -91,6 +96,9 @@ int stint_object_flags(const struct stint_object *object);
 /* Copy the object's contents from the group image to an fd. 0 or -errno, *err. */
 int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
                           int fd, struct stint_err *err);
+
+/* objects_contents.c: fill segments with what was not mapped of the files behind them. */
+int stint_segments_complete(struct stint_restore *restore, struct stint_err *err);
 
 /* segments.c */
 int stint_segments_make(struct stint_restore *restore, struct stint_err *err);

@@ -24,6 +24,8 @@ static int open_path(const struct stint_object *object, struct stint_err *err)
     int flags = stint_object_flags(object);
     int fd = open(path, flags);
 
+    if (fd < 0 && errno == ENOENT && object->flags & STINT_OBJFLAG_CONTENTS)
+        fd = open(path, flags | O_CREAT | O_EXCL, object->mode & 07777);
     if (fd < 0 && errno == EPERM && flags & O_NOATIME)
         fd = open(path, flags & ~O_NOATIME); /* the file has another owner now */
     return fd < 0 ? stint_err_set(err, -errno, "open %s", path) : fd;
@@ -75,7 +77,8 @@ int stint_object_open_file(struct stint_restore *restore,
     if (fstat(fd, &st) < 0)
         return stint_err_set(err, -errno, "look at %s", path);
     /* a file that takes another's place is meant to */
-    if (!segment && stint_path_now(path) == path)
+    if (!segment && stint_path_now(path) == path &&
+        !(o->object->flags & STINT_OBJFLAG_CONTENTS))
         look_at_size(restore, o, &st);
     r = seek(fd, o->object, err);
     return r < 0 ? r : stint_steal_fd(&fd);
@@ -203,24 +206,75 @@ int stint_object_open_path(struct stint_restore *restore,
     return fd < 0 ? stint_err_set(err, -errno, "open %s", stint_object_path(o->object)) : fd;
 }
 
+/* One that nobody maps: its contents come with it. */
+static int make_memfd(struct stint_restore *restore, const struct stint_object *object,
+                      struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int fd = memfd_create(stint_object_path(object),
+                                           MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int r;
+
+    if (fd < 0)
+        return stint_err_set(err, -errno, "make the memfd %s", stint_object_path(object));
+    r = stint_object_put_data(restore, contents_of(restore, object), fd, err);
+    if (r < 0)
+        return r;
+    if (ftruncate(fd, (off_t)object->size) < 0 || fchmod(fd, object->mode & 07777) < 0)
+        return stint_err_set(err, -errno, "restore the memfd %s", stint_object_path(object));
+    return stint_steal_fd(&fd);
+}
+
+/* A seal against writing has to stand before what can only be read is mapped; one
+ * against writing in the future, and against sealing, come last (stint_objects_seal). */
+static int seal(int fd, int seals, struct stint_err *err)
+{
+    if (seals && fcntl(fd, F_ADD_SEALS, seals) < 0 &&
+        (fcntl(fd, F_GET_SEALS) & seals) != seals)
+        return stint_err_set(err, -errno, "seal a memfd");
+    return 0;
+}
+
 int stint_object_open_memfd(struct stint_restore *restore,
                             struct stint_restored_object *o, struct stint_err *err)
 {
     struct stint_restored_segment *segment =
-        stint_restore_segment(restore, (uint32_t)o->object->a);
+        stint_segment_of(restore, o->object->dev, o->object->ino);
+    STINT_AUTO_CLOSE int made = -1;
     STINT_AUTO_CLOSE int fd = -1;
+    int base = segment ? segment->fd : find_twin(restore, o->object);
     int r;
 
-    if (!segment || segment->fd < 0)
-        return stint_err_set(err, -EBADMSG, "memfd %s has no segment %llu.",
-                             stint_object_path(o->object), (unsigned long long)o->object->a);
-    fd = stint_reopen(segment->fd, stint_object_flags(o->object));
+    if (base < 0)
+        base = made = make_memfd(restore, o->object, err);
+    if (base < 0)
+        return base;
+    fd = stint_reopen(base, stint_object_flags(o->object));
     if (fd < 0)
-        return stint_err_set(err, fd, "open %s", stint_object_path(o->object));
-    /* sealing again what is sealed is refused, and is what was wanted */
-    if (o->object->b && fcntl(segment->fd, F_ADD_SEALS, (int)o->object->b) < 0 &&
-        fcntl(segment->fd, F_GET_SEALS) != (int)o->object->b)
-        return stint_err_set(err, -errno, "seal %s", stint_object_path(o->object));
+        return stint_err_set(err, fd, "open the memfd %s", stint_object_path(o->object));
+    if (segment || made >= 0) {
+        r = seal(base, (int)o->object->b & ~(F_SEAL_SEAL | F_SEAL_FUTURE_WRITE), err);
+        if (r < 0)
+            return r;
+    }
     r = seek(fd, o->object, err);
     return r < 0 ? r : stint_steal_fd(&fd);
+}
+
+void stint_objects_seal(struct stint_restore *restore)
+{
+    for (size_t i = 0; i < restore->nobjects; i++) {
+        const struct stint_restored_object *o = &restore->objects[i];
+        int seals = (int)o->object->b & (F_SEAL_SEAL | F_SEAL_FUTURE_WRITE);
+        STINT_AUTO_CLOSE int fd = -1;
+        struct stint_err err;
+
+        if (o->object->kind != STINT_OBJ_MEMFD || !seals || o->fd < 0)
+            continue;
+        fd = stint_reopen(o->fd, O_RDWR);
+        if (fd >= 0 && seals & F_SEAL_FUTURE_WRITE &&
+            seal(fd, F_SEAL_FUTURE_WRITE, &err) < 0)
+            stint_restore_note(restore, "%s", err.text);
+        if (fd >= 0 && seals & F_SEAL_SEAL && seal(fd, F_SEAL_SEAL, &err) < 0)
+            stint_restore_note(restore, "%s", err.text);
+    }
 }

@@ -127,7 +127,7 @@ int stint_segments_make(struct stint_restore *restore, struct stint_err *err)
         if (r < 0)
             return r;
     }
-    return 0;
+    return stint_segments_complete(restore, err);
 }
 
 struct stint_restored_segment *stint_segment_of(struct stint_restore *restore, uint64_t dev,

@@ -1,0 +1,36 @@
+/* Contents of files that go into a checkpoint with the descriptors on them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A file without a name is stored. So is one that the program changes in place: what
+ * it holds after the checkpoint must not be what the restored program finds. One that
+ * is only appended to is cut back at a restart instead.
+ */
+#ifndef STINT_COORDINATOR_AGENT_CONTENTS_H
+#define STINT_COORDINATOR_AGENT_CONTENTS_H
+
+#include "common/err.h"
+#include "coordinator/agent_object.h"
+
+struct agent_member;
+struct agent_segment;
+
+/* Let this object keep the contents, unless another one does or the segment (NULL: none)
+ * holds all of them. */
+void agent_contents_want(struct agent_objects *all, struct agent_object *object,
+                         const struct agent_segment *segment);
+
+/* Likewise for a file with a name that may be written: when it is changed in place, and
+ * within the limit of what is stored ($STINT_SAVE_OPEN_FILES bytes, 1 GiB). */
+void agent_contents_want_file(struct agent_objects *all, struct agent_object *object,
+                              const struct agent_segment *segment);
+
+/* agent_fdkind.store: the contents, if this object keeps them. */
+int agent_contents_store(struct agent_object *object, struct stint_image_writer *writer,
+                         struct stint_err *err);
+
+/* Add files that a process writes to by a shared mapping and that no process has open.
+ * Returns 0 or -errno with *err. */
+int agent_contents_add_mapped(struct agent_objects *all, const struct agent_member *member,
+                              struct stint_err *err);
+
+#endif
