@@ -293,7 +293,7 @@ int dmtcp_cmd_coordinator(int argc, char **argv)
     workdir = getcwd(NULL, 0);
     if (options.ckptdir) {
         ckptdir = realpath(options.ckptdir, NULL);
-        if (!ckptdir && errno == ENOENT && workdir
+        if (!ckptdir && workdir
             && asprintf(&ckptdir, "%s%s%s", options.ckptdir[0] == '/' ? "" : workdir,
                         options.ckptdir[0] == '/' ? "" : "/", options.ckptdir)
                    < 0)

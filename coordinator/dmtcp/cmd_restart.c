@@ -100,6 +100,8 @@ static int announce(struct restart *restart, struct stint_err *err)
         (int)restart->images.interval_s, "unique", restart->images.unique, "groups",
         given_groups(restart, true), "all", all_groups(restart));
 
+    if (!restart->ckptdir && access(restart->images.files, W_OK) == 0)
+        (void)json_object_set_new(request, "files", stint_json_text(restart->images.files));
     return dmtcp_contact_tell(&restart->contact, request, NULL, err);
 }
 

@@ -258,7 +258,7 @@ int dmtcp_contact_open(struct dmtcp_contact *contact, const struct dmtcp_options
                              "there.",
                              why.text);
     if (ret == DMTCP_CONTACT_E_NONE)
-        return stint_err_set(err, -ECONNREFUSED, "%s", why.text);
+        return stint_err_set(err, -ECONNREFUSED, "%s.", why.text);
     *err = why;
     return ret;
 }

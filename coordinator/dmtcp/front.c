@@ -369,9 +369,13 @@ static json_t *restart(struct front *front, struct coordinator *c, const json_t 
     if (strlen(computation) != DMTCP_COMPUTATION_DIGITS || !generation)
         return refuse("that is no computation");
     if (coordinator_count_agents(c) == 0 && count_expected(front) == 0) {
+        const char *files = stint_json_string(message, "files", "");
+
         reset(front);
         memcpy(front->computation, computation, sizeof(front->computation));
         front->restored = generation;
+        /* where they were, whichever of the programs comes first */
+        front->files = *files == '/' ? strdup(files) : NULL;
     }
     json_array_foreach(json_object_get(message, "groups"), i, item) {
         struct member *m = add_member(front, stint_json_string(item, "group", ""),

@@ -7,7 +7,8 @@
  * of doc/protocol.md:
  *
  *   dmtcp-launch   group, ckptdir, interval (-1: leave it), unique
- *   dmtcp-restart  computation, generation, interval, unique, groups: those that come now,
+ *   dmtcp-restart  computation, generation, interval, unique, files: the directory
+ *                  of the generations if they stay there, groups: those that come now,
  *                  list of {group, ckptdir}, all: names of all groups of the generation
  *   dmtcp-left     groups: list of names that will not come
  */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/dir.h"
 #include "common/manifest.h"
 #include "common/wire.h"
 #include "coordinator/dmtcp/script.h"
@@ -307,9 +308,19 @@ void dmtcp_name_deinit(struct dmtcp_name *name)
     memset(name, 0, sizeof(*name));
 }
 
+static bool has_generation(const char *files, int64_t generation)
+{
+    char path[PATH_MAX], name[STINT_GENERATION_NAME_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s/" STINT_MANIFEST_NAME, files,
+             stint_generation_name((uint64_t)generation, 0, name));
+    return access(path, F_OK) == 0;
+}
+
 /* The data lies beside the name where both were moved; else where it was. */
 static char *find_files(const char *path, const json_t *json, const char *computation)
 {
+    int64_t generation = stint_json_int(json, "generation", 1, INT64_MAX, 0);
     STINT_AUTO_FREE char *copy = strdup(path), *beside = NULL;
     const char *said = stint_json_string(json, "files", "");
     char *slash = copy ? strrchr(copy, '/') : NULL;
@@ -319,7 +330,9 @@ static char *find_files(const char *path, const json_t *json, const char *comput
     if (slash)
         *slash = '\0';
     beside = dmtcp_files_path(slash ? (copy[0] ? copy : "/") : ".", computation);
-    if (beside && access(beside, F_OK) == 0)
+    if (beside && has_generation(beside, generation))
+        return realpath(beside, NULL);
+    if (beside && access(beside, F_OK) == 0 && access(said, F_OK) < 0)
         return realpath(beside, NULL);
     return strdup(said);
 }
