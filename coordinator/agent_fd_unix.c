@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -66,6 +67,7 @@ struct peek {
     struct sockaddr_storage name;
 };
 
+/* The header stays as it is, but for those. */
 static void close_passed(struct msghdr *head)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(head); c; c = CMSG_NXTHDR(head, c)) {
@@ -76,7 +78,16 @@ static void close_passed(struct msghdr *head)
             continue;
         for (size_t i = 0; i < n; i++)
             (void)close(((const int *)(void *)CMSG_DATA(c))[i]); /* copies */
+        c->cmsg_level = -1;
     }
+}
+
+/* Where the next look begins. */
+static int set_offset(const struct peek *peek)
+{
+    int offset = (int)peek->offset;
+
+    return setsockopt(peek->object->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset));
 }
 
 /* Make the descriptors of a message objects. Takes all of them over. */
@@ -165,10 +176,74 @@ static ssize_t receive(struct peek *peek)
     return n < 0 ? -errno : n;
 }
 
+static bool has_passed(struct msghdr *head)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(head); c; c = CMSG_NXTHDR(head, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+            return true;
+    }
+    return false;
+}
+
+/* Descriptors belong to the piece that they were sent with, and come with its first byte;
+ * but peeking tells them along with all bytes before that piece. Where does it begin? The
+ * kernel copies piece by piece, and stops before one that does not fit into readable
+ * memory: so with one byte less than there is, it stops where the last piece begins.
+ * Returns the bytes before it, or -errno. */
+static ssize_t find_start(struct peek *peek, size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t room = (len - 1 + page - 1) / page * page;
+    char *area = mmap(NULL, room + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct peek other = *peek;
+    ssize_t n;
+
+    if (area == MAP_FAILED)
+        return -errno;
+    if (room && mprotect(area, room, PROT_READ | PROT_WRITE) < 0) {
+        n = -errno;
+    } else {
+        other.bytes = area + room - (len - 1);
+        other.room = len;
+        n = receive(&other);
+        if (n > 0)
+            close_passed(&other.head);
+    }
+    (void)munmap(area, room + page); /* ours */
+    return n == -EFAULT ? 0 : n;
+}
+
+/* A stream's bytes came with descriptors: copy those before that place; or, where there
+ * are none, what came with the descriptors. Returns 0 or -errno with *err. */
+static int split_stream(struct peek *peek, size_t len, struct stint_err *err)
+{
+    ssize_t start;
+
+    close_passed(&peek->head);
+    if (set_offset(peek) < 0)
+        return stint_err_set(err, -errno, "look into a socket's queue");
+    start = find_start(peek, len);
+    if (start < 0)
+        return stint_err_set(err, (int)start, "look into a socket's queue");
+    if (start == 0) {
+        if (set_offset(peek) < 0)
+            return stint_err_set(err, -errno, "look into a socket's queue");
+        start = receive(peek);
+        if (start != (ssize_t)len)
+            return stint_err_set(err, start < 0 ? (int)start : -EIO,
+                                 "look into a socket's queue");
+    }
+    peek->offset += (size_t)start;
+    if (set_offset(peek) < 0) {
+        close_passed(&peek->head);
+        return stint_err_set(err, -errno, "look into a socket's queue");
+    }
+    return keep_message(peek, (size_t)start, err);
+}
+
 /* A datagram that was longer than the buffer is looked at again in a larger one. */
 static int grow(struct peek *peek, size_t len, struct stint_err *err)
 {
-    int offset = (int)peek->offset;
     char *bytes = realloc(peek->bytes, len);
 
     close_passed(&peek->head);
@@ -176,9 +251,7 @@ static int grow(struct peek *peek, size_t len, struct stint_err *err)
         return stint_err_set(err, -ENOMEM, "copy what is under way");
     peek->bytes = bytes;
     peek->room = len;
-    if (setsockopt(peek->object->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) < 0)
-        return stint_err_set(err, -errno, "look into a socket's queue");
-    return 0;
+    return set_offset(peek) < 0 ? stint_err_set(err, -errno, "look into a socket's queue") : 0;
 }
 
 /* Returns 1 with a message copied, 0 at the end, or -errno with *err. */
@@ -199,6 +272,10 @@ static int peek_next(struct peek *peek, struct stint_err *err)
     }
     if ((size_t)n > peek->room) {
         ret = grow(peek, (size_t)n, err);
+        return ret < 0 ? ret : 1;
+    }
+    if (peek->object->socket->record.type == SOCK_STREAM && has_passed(&peek->head)) {
+        ret = split_stream(peek, (size_t)n, err);
         return ret < 0 ? ret : 1;
     }
     peek->offset += (size_t)n;
