@@ -115,7 +115,7 @@ START_TEST(round_trip)
     ck_assert_ptr_nonnull(g);
     ck_assert_str_eq(g->host, "node1");
     ck_assert_str_eq(g->kernel, "6.18.1");
-    ck_assert_str_eq(g->command, "bash -c 'echo \"a: b\" # ??'");
+    ck_assert_str_eq(g->command, "bash -c 'echo \"a: b\" # ?\?'");
     ck_assert_uint_eq(g->nfiles, 2);
     ck_assert_str_eq(g->files[1].comm, "ba\"sh: #'\\\n");
     ck_assert_int_eq(g->files[1].pid, 101);
