@@ -130,8 +130,18 @@ static int reply_code(struct peer *peer)
     return (int)stint_json_int(expect(peer, "reply"), "code", 0, 255, -1);
 }
 
+/* Forget what came. */
+static void forget(struct peer *peer)
+{
+    for (unsigned i = 0; i < peer->count; i++)
+        json_decref(peer->messages[i]);
+    peer->count = peer->taken = 0;
+}
+
 static void connect_peer(struct peer *peer, json_t *hello)
 {
+    forget(peer);
+    stint_wire_free(peer->wire);
     memset(peer, 0, sizeof(*peer));
     ck_assert_msg(stint_wire_connect(base, path, hello, &callbacks, peer, &peer->wire, &err)
                       == 0,
@@ -310,8 +320,7 @@ static void teardown(void)
 
     for (int i = 0; i < 4; i++) {
         stint_wire_free(peers[i]->wire);
-        for (unsigned k = 0; k < peers[i]->count; k++)
-            json_decref(peers[i]->messages[k]);
+        forget(peers[i]);
         memset(peers[i], 0, sizeof(*peers[i]));
     }
     if (coordinator) {
@@ -995,7 +1004,7 @@ START_TEST(extended_time)
         slurm = json_object_get(expect(&client, "reply"), "slurm");
         if (stint_json_int(slurm, "end_time", 0, INT64_MAX, 0) > time(NULL) + 3000)
             break;
-        client.count = client.taken = 0;
+        forget(&client);
         nanosleep(&pause, NULL);
     }
     ck_assert_uint_eq(agent.count, agent.taken);
