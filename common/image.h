@@ -78,6 +78,7 @@ enum stint_record_type {
     STINT_REC_OBJECT = 42,  /* struct stint_object + path + kind-specific bytes */
     STINT_REC_FDS = 43,     /* struct stint_fds + struct stint_fd[] */
     STINT_REC_SEGMENT = 44, /* struct stint_segment + image file name + path */
+    STINT_REC_LOCKS = 45,   /* struct stint_lock[], image_objects.h */
     /* shared image */
     STINT_REC_SHARED = 60, /* struct stint_segment, once */
 };
@@ -329,7 +330,8 @@ struct stint_object {
     uint64_t a, b, c; /* kind-specific */
     uint64_t data_offset, data_len; /* contents, in the data area of the group image */
     uint64_t data_xxh3;
-    uint64_t reserved[4];
+    uint64_t owner_type; /* F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP; where owner is not 0 */
+    uint64_t reserved[3];
 };
 
 struct stint_fds {

@@ -47,4 +47,23 @@ struct stint_inotify_watch {
 /* STINT_OBJ_PROC: a file of /proc, opened again on its path. a = pid of the process
  * that it belongs to, 0 = none; b = 1 when that process has been reaped. */
 
+/* --- locks ----------------------------------------------------------------- */
+
+enum stint_lock_kind {
+    STINT_LOCK_FLOCK = 1, /* flock(2): of the open file description */
+    STINT_LOCK_OFD = 2,   /* fcntl(2), F_OFD_SETLK: likewise */
+    STINT_LOCK_LEASE = 3, /* fcntl(2), F_SETLEASE: likewise */
+    STINT_LOCK_POSIX = 4, /* fcntl(2), F_SETLK: of a process */
+};
+
+struct stint_lock {
+    uint32_t kind; /* enum stint_lock_kind */
+    int32_t type;  /* F_RDLCK, F_WRLCK */
+    int64_t start, len; /* bytes; len 0 = up to the end, wherever it is */
+    uint32_t object_id;
+    int32_t pid; /* of a POSIX lock, in the program's numbers */
+    int32_t fd;  /* likewise: the descriptor that it was taken through */
+    uint32_t reserved;
+};
+
 #endif

@@ -5,6 +5,7 @@
  * record by type, records that belong together. The first step that fails names
  * the file and the reason.
  */
+#include "common/image_objects.h"
 #include "common/image_read.h"
 
 #include <errno.h>
@@ -233,6 +234,7 @@ static const struct record_rule rules[] = {
     {STINT_REC_OBJECT, IN_GROUP, sizeof(struct stint_object), 0, false, check_object},
     {STINT_REC_FDS, IN_GROUP, sizeof(struct stint_fds), 0, false, check_fds},
     {STINT_REC_SEGMENT, IN_GROUP, sizeof(struct stint_segment), 0, false, check_segment},
+    {STINT_REC_LOCKS, IN_GROUP, 0, sizeof(struct stint_lock), true, NULL},
     {STINT_REC_SHARED, IN_SHARED, sizeof(struct stint_segment), 0, true, check_segment},
 };
 

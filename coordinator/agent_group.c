@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/image_objects.h"
 #include "common/image_write.h"
 #include "coordinator/agent_state.h"
 
@@ -304,6 +305,9 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
         ret = write_objects(group, writer, err);
     if (ret == 0)
         ret = write_fds(group, writer, err);
+    if (ret == 0 && group->nlocks > 0)
+        ret = write_record(writer, STINT_REC_LOCKS, group->locks,
+                           group->nlocks * sizeof(*group->locks), NULL, 0, NULL, 0, err);
     return ret;
 }
 
@@ -329,6 +333,7 @@ void agent_group_deinit(struct agent_group *group)
     for (size_t i = 0; i < group->nmembers; i++)
         free(group->members[i].image_name);
     free(group->members);
+    free(group->locks);
     agent_objects_deinit(&group->objects);
     agent_segments_deinit(&group->segments);
     memset(group, 0, sizeof(*group));

@@ -14,6 +14,7 @@
 #include "coordinator/agent_segment.h"
 
 struct agent;
+struct stint_lock;
 
 struct agent_member {
     struct stint_member record;
@@ -27,6 +28,8 @@ struct agent_group {
     size_t nmembers;
     struct agent_objects objects;
     struct agent_segments segments;
+    struct stint_lock *locks;
+    size_t nlocks;
 };
 
 /* Describe group and members: everything stands still.

@@ -275,14 +275,16 @@ bool agent_object_sever(const struct agent_objects *all, struct agent_object *ob
 }
 
 /* F_GETOWN in the program's own numbers; negative for a process group. */
-static int32_t translate_owner(int fd)
+static int32_t translate_owner(int fd, uint64_t *type)
 {
     struct f_owner_ex owner;
     struct agent_inner inner;
 
+    *type = 0;
     if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || owner.pid == 0
         || agent_proc_inner(owner.pid, &inner) < 0)
         return 0;
+    *type = (uint64_t)owner.type;
     return owner.type == F_OWNER_PGRP ? -inner.pgid : inner.pid;
 }
 
@@ -301,7 +303,7 @@ static void fill_record(struct agent_object *object)
         = object->st.st_mtim.tv_sec * 1000000000ll + object->st.st_mtim.tv_nsec;
     record->mode = object->st.st_mode;
     if (!(object->open_flags & O_PATH)) {
-        record->owner = translate_owner(object->fd);
+        record->owner = translate_owner(object->fd, &record->owner_type);
         record->owner_signal = fcntl(object->fd, F_GETSIG);
     }
 }

@@ -220,6 +220,27 @@ static int add_fds(struct stint_arguments *a, const struct stint_restore *restor
     return 0;
 }
 
+/* The process's own locks: any close of a descriptor on the same file would drop them,
+ * so they are taken when nothing is left to be closed. */
+static int add_locks(struct stint_arguments *a, const struct stint_restore *restore,
+                     int32_t pid)
+{
+    uint64_t len = 0;
+    const struct stint_lock *locks =
+        stint_image_find(restore->group_image, STINT_REC_LOCKS, &len);
+    uint32_t at = append(a, NULL, len), count = 0;
+
+    if (!at)
+        return -ENOMEM;
+    for (size_t i = 0; i < len / sizeof(*locks); i++) {
+        if (locks[i].kind == STINT_LOCK_POSIX && locks[i].pid == pid)
+            AT(a, at, struct stint_lock)[count++] = locks[i];
+    }
+    stint_arguments_head(a)->nlocks = count;
+    stint_arguments_head(a)->locks_offset = at;
+    return 0;
+}
+
 static int add_copies(struct stint_arguments *a, const struct stint_image *image)
 {
     const struct {
@@ -314,6 +335,8 @@ int stint_arguments_build(struct stint_arguments *a, struct stint_restore *resto
         r = add_fds(a, restore, fds);
     if (r == 0)
         r = add_copies(a, p->image);
+    if (r == 0)
+        r = add_locks(a, restore, p->member->pid);
     if (r == 0)
         r = add_vdso(a, vdso, p->image);
     if (r == -ENOMEM)

@@ -260,6 +260,8 @@ static int make_all(struct stint_restore *restore, struct stint_err *err)
     await_count(restore, STINT_PHASE_SETTLED, 0);
     r = stint_objects_open_late(restore, err);
     if (r == 0)
+        r = stint_locks_take(restore, err);
+    if (r == 0)
         open_phase(restore, STINT_PHASE_LATE);
     return r;
 }

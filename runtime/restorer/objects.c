@@ -139,10 +139,14 @@ void stint_objects_set_owners(struct stint_restore *restore)
 {
     for (size_t i = 0; i < restore->nobjects; i++) {
         const struct stint_restored_object *o = &restore->objects[i];
+        struct f_owner_ex owner;
 
         if (o->object->owner == 0 && o->object->owner_signal == 0)
             continue;
-        if (fcntl(o->fd, F_SETOWN, o->object->owner) < 0 ||
+        owner = (struct f_owner_ex){
+            (int)o->object->owner_type,
+            o->object->owner < 0 ? -o->object->owner : o->object->owner};
+        if (fcntl(o->fd, F_SETOWN_EX, &owner) < 0 ||
             fcntl(o->fd, F_SETSIG, o->object->owner_signal) < 0)
             stint_restore_note(restore, "%s: cannot send SIGIO to process %d again: %s",
                                stint_object_path(o->object), o->object->owner,

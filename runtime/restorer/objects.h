@@ -17,6 +17,9 @@ int stint_objects_open(struct stint_restore *restore, struct stint_err *err);
 /* Open those that need the processes to exist, and fill epolls. Context: init. */
 int stint_objects_open_late(struct stint_restore *restore, struct stint_err *err);
 
+/* objects_locks.c: take the locks that belong to open file descriptions. Context: init. */
+int stint_locks_take(struct stint_restore *restore, struct stint_err *err);
+
 /* In a process: wait for late objects and take its own copies of them.
  * Returns 0, -errno with *err, or -ECANCELED without when the restore has failed. */
 int stint_objects_take_late(struct stint_restore *restore, struct stint_err *err);

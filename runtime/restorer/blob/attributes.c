@@ -5,6 +5,7 @@
 #include "runtime/restorer/blob/blob.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/prctl.h>
 #include <signal.h>
 #include <stddef.h>
@@ -200,12 +201,30 @@ static void close_own(struct blob_args *args)
         (void)raw_syscall(SYS_close, fds[i]); /* nothing was written through them */
 }
 
+/* From now on no descriptor may be closed: that would drop them again. */
+static void take_locks(struct blob_args *args)
+{
+    const struct stint_lock *locks = BLOB_AT(args, args->locks_offset, struct stint_lock);
+
+    for (uint32_t i = 0; i < args->nlocks; i++) {
+        struct flock range = {.l_type = (short)locks[i].type, .l_whence = SEEK_SET,
+                              .l_start = locks[i].start, .l_len = locks[i].len};
+        long ret = raw_syscall(SYS_fcntl, locks[i].fd, F_SETLK, &range);
+
+        if (ret == -EAGAIN || ret == -EACCES)
+            blob_fail(args, ret, "a file is locked by another program now", NULL);
+        if (ret != 0)
+            blob_fail(args, ret, "lock a file again", NULL);
+    }
+}
+
 void blob_restore_late(struct blob_args *args)
 {
     const struct stint_process *p = &args->process;
     struct blob_thread *leader = BLOB_AT(args, args->threads_offset, struct blob_thread);
 
     close_own(args);
+    take_locks(args);
     create_timers(args);
     drop_stray_signals();
     restore_pending(args);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/image.h"
+#include "common/image_objects.h"
 #include "runtime/restorer/shared.h"
 
 #define BLOB_PIECES_MAX   8
@@ -61,6 +62,7 @@ struct blob_args {
     uint32_t sigactions_offset;          /* struct stint_sigaction[64] */
     uint32_t pending_offset, pending_count; /* of the process */
     uint32_t npieces;
+    uint32_t nlocks, locks_offset; /* struct stint_lock[], POSIX locks */
     uint32_t nclose, close_offset; /* int32_t[]: descriptors that are not the program's */
     uint32_t stacks_offset;
     uint32_t vdso_image_offset; /* 0: the vdso fits; else what to put in its place */
