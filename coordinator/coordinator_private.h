@@ -154,6 +154,17 @@ void coordinator_quit(struct coordinator *c, const char *reason);
 int coordinator_set_generations(struct coordinator *c, const char *path,
                                 struct stint_err *err);
 
+/* --- coordinator_actions.c ------------------------------------------------- */
+
+/* Do what a transition says; the state has been changed already. */
+void coordinator_perform(struct coordinator *c, enum coordinator_action action);
+
+/* --- coordinator_listen.c --------------------------------------------------- */
+
+/* Take connections, on the descriptor of the configuration or on a port that the system
+ * picks, and write DIR/coordinator.yaml. Returns 0, or -errno with *err set. */
+int coordinator_listen(struct coordinator *c, struct stint_err *err);
+
 /* --- coordinator_peers.c -------------------------------------------------- */
 
 /* Take a connection. */
