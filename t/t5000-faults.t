@@ -107,9 +107,10 @@ END
     forget member
 }
 
-damage() { # LABEL COMMAND...: with the newest generation's directory as last argument
+damage() { # LABEL REGEX COMMAND: with the newest generation's directory as argument
     t_label=$1
-    shift
+    t_said=$2
+    shift 2
     start damaged
     job_checkpoint damaged >/dev/null 2>&1
     job_checkpoint damaged >/dev/null 2>&1
@@ -122,7 +123,7 @@ damage() { # LABEL COMMAND...: with the newest generation's directory as last ar
     fi
     job_restart damaged
     ok "$t_label: the generation before is taken" job_alive damaged 90 || job_diag damaged
-    like "$t_label: and it is said" "$(cat "$T/damaged.err")" 'generation 2 cannot be restored'
+    like "$t_label: and it is said" "$(cat "$T/damaged/log")" "$t_said"
     finish damaged "$t_label"
     forget damaged
 }
@@ -184,16 +185,16 @@ power_fails
 coordinator_dies
 coordinator_dies_while_writing
 member_dies_while_writing
-damage "image cut short" cut_image
-damage "image empty" empty_image
-damage "image missing" no_image
-damage "group image missing" no_group
-damage "group image cut short" cut_group
-damage "bit flipped in a header" flip_header
-damage "bit flipped in memory" flip_data
-damage "bit flipped in the group image" flip_group
-damage "manifest missing" no_manifest
-damage "manifest cut short" cut_manifest
+damage "image cut short" 'generation 2 cannot be restored' cut_image
+damage "image empty" 'generation 2 cannot be restored' empty_image
+damage "image missing" 'generation 2 cannot be restored' no_image
+damage "group image missing" 'generation 2 cannot be restored' no_group
+damage "group image cut short" 'generation 2 cannot be restored' cut_group
+damage "bit flipped in a header" 'generation 2 cannot be restored' flip_header
+damage "bit flipped in memory" 'generation 2 cannot be restored' flip_data
+damage "bit flipped in the group image" 'generation 2 cannot be restored' flip_group
+damage "manifest missing" . no_manifest
+damage "manifest cut short" 'gen-000002: manifest' cut_manifest
 nothing_good
 if is_root; then no_space; else skip "no space left" "needs root"; fi
 done_testing

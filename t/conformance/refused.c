@@ -48,6 +48,19 @@ CASE(stopped_child)
     reap_status(pid, 4 << 8);
 }
 
+static bool same_user_namespace(pid_t a, pid_t b)
+{
+    char path[64];
+    struct stat of_a, of_b;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/ns/user", a);
+    if (stat(path, &of_a) != 0)
+        return true;
+    (void)snprintf(path, sizeof path, "/proc/%d/ns/user", b);
+    /* one that has ended has none any more: it was the other's all the same */
+    return stat(path, &of_b) == 0 && of_a.st_ino == of_b.st_ino;
+}
+
 CASE(own_user_namespace)
 {
     pid_t pid = (pid_t)SYS(fork());
@@ -57,12 +70,15 @@ CASE(own_user_namespace)
             mark("no-namespace");
         mark("unshared");
         hold();
+        await("looked");
         _exit(0);
     }
     await("unshared");
     if (access("no-namespace", F_OK) == 0)
         skip("user namespaces are not allowed here");
     hold();
+    CHECK(!same_user_namespace(getpid(), pid));
+    mark("looked");
     reap(pid);
 }
 
@@ -156,6 +172,7 @@ static void filtered(void *arg)
     SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
     mark("filtered");
     hold();
+    CHECK_EQ(prctl(PR_GET_SECCOMP), SECCOMP_MODE_FILTER);
 }
 
 CASE(system_call_filter)

@@ -184,3 +184,28 @@ conf_refused() {
     fi
     conf_forget
 }
+
+# conf_all MODES TOPIC...: what is to be restored in each of these ways; what is to be
+# refused, once, with the mode `refused`; what is not done yet as skipped points
+conf_all() {
+    t_modes=$1
+    shift
+    t_cases=$(conf_cases "$@")
+    for t_each in $t_modes; do
+        conf_list=$t_cases
+        conf_modes=$t_modes
+        if [ "$t_each" = refused ]; then
+            for conf_each in $(conf_select refuse $conf_list); do
+                conf_refused "$conf_each" "$(conf_expect "$conf_each" | sed 's/^refuse://')"
+            done
+            for conf_each in $(conf_select todo $conf_list); do
+                skip "$conf_each${T_AS:+ as an ordinary user}" "$(conf_expect "$conf_each" | sed 's/^todo://')"
+            done
+        else
+            # shellcheck disable=SC2046
+            conf_run "$t_each" $(conf_select restore $conf_list)
+        fi
+        t_modes=$conf_modes
+        t_cases=$conf_list
+    done
+}
