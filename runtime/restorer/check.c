@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "common/cleanup.h"
 #include "runtime/restorer/objects.h"
 #include "runtime/restorer/restore.h"
 
@@ -118,8 +119,30 @@ static int check_process(const struct stint_image *image, struct stint_err *err)
     return r;
 }
 
+/* Another node may have been set up with fewer process ids. */
+static int check_pid_max(const struct stint_restore *restore, struct stint_err *err)
+{
+    STINT_AUTO_FCLOSE FILE *file = fopen("/proc/sys/kernel/pid_max", "re");
+    int max = 0;
+
+    if (!file || fscanf(file, "%d", &max) != 1 || max <= 0)
+        return 0; /* whether it fits shows when a process is made */
+    for (int64_t pid = max; pid < restore->pids.limit; pid++) {
+        if (stint_numbers_has(&restore->pids, pid))
+            return stint_err_set(err, -ERANGE,
+                                 "the program has the process id %lld, this machine gives "
+                                 "less than %d (sysctl kernel.pid_max).",
+                                 (long long)pid, max);
+    }
+    return 0;
+}
+
 int stint_restore_check(struct stint_restore *restore, struct stint_err *err)
 {
+    int ret = check_pid_max(restore, err);
+
+    if (ret < 0)
+        return ret;
     for (size_t i = 0; i < restore->nmembers; i++) {
         const struct stint_restored_process *p = &restore->members[i];
         int r = p->image ? check_process(p->image, err) : 0;

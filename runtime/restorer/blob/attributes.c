@@ -228,8 +228,9 @@ void blob_restore_late(struct blob_args *args)
     create_timers(args);
     drop_stray_signals();
     restore_pending(args);
-    if (p->flags & STINT_PROC_THP_DISABLE)
-        (void)raw_syscall(SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0); /* cannot fail */
+    /* inherited from whoever started the restorer: also to be taken back */
+    (void)raw_syscall(SYS_prctl, PR_SET_THP_DISABLE,
+                      p->flags & STINT_PROC_THP_DISABLE ? 1 : 0, 0, 0, 0); /* cannot fail */
     (void)raw_syscall(SYS_personality, p->personality); /* cannot fail */
     restore_rlimits(args);
     blob_restore_thread(args, leader);
