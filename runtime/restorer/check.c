@@ -102,7 +102,6 @@ static int check_process(const struct stint_image *image, struct stint_err *err)
 {
     const struct stint_cpu *cpu = stint_image_find(image, STINT_REC_CPU, NULL);
     const char *root = stint_image_find(image, STINT_REC_ROOT, NULL);
-    const struct stint_file_id *exe = stint_image_find(image, STINT_REC_EXE, NULL);
     const char *cwd = stint_image_find(image, STINT_REC_CWD, NULL);
     struct stat st;
     int r = cpu ? stint_cpu_check(cpu, err) : 0;
@@ -110,8 +109,6 @@ static int check_process(const struct stint_image *image, struct stint_err *err)
     root = root && strcmp(root, "/") != 0 ? root : "";
     if (r == 0)
         r = check_mappings(image, root, err);
-    if (r == 0)
-        r = stat_in_root(root, stint_file_id_path(exe), &st, err);
     if (r == 0)
         r = stat_in_root(root, cwd, &st, err);
     if (r == 0)

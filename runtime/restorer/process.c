@@ -56,6 +56,19 @@ static int check_header(const struct stint_image *image, int fd, struct stint_er
     return 0;
 }
 
+/* Replaced or removed while it ran (its pages are in the image then): some other
+ * program has to stand in, since this one, the restorer, must not be taken for it. */
+static int open_executable(struct stint_restore *restore, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        return fd;
+    stint_restore_note(restore, "%s cannot be opened (%s): /proc/PID/exe shows /bin/sh", path,
+                       strerror(errno));
+    return open("/bin/sh", O_RDONLY | O_CLOEXEC);
+}
+
 static int open_own(struct stint_restore *restore, const struct stint_image *image,
                     struct stint_blob_fds *fds, struct stint_err *err)
 {
@@ -69,9 +82,7 @@ static int open_own(struct stint_restore *restore, const struct stint_image *ima
     if (r < 0)
         return r;
     fds->image = open_image_with(restore, image, O_DIRECT, err);
-    fds->exe = open(stint_file_id_path(exe), O_RDONLY | O_CLOEXEC);
-    if (fds->exe < 0)
-        return stint_err_set(err, -errno, "open the executable %s", stint_file_id_path(exe));
+    fds->exe = open_executable(restore, stint_file_id_path(exe));
     fds->exe = stint_restore_keep_fd(restore, fds->exe, err);
     return fds->exe < 0 ? fds->exe : 0;
 }
