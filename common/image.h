@@ -79,6 +79,7 @@ enum stint_record_type {
     STINT_REC_FDS = 43,     /* struct stint_fds + struct stint_fd[] */
     STINT_REC_SEGMENT = 44, /* struct stint_segment + image file name + path */
     STINT_REC_LOCKS = 45,   /* struct stint_lock[], image_objects.h */
+    STINT_REC_IPC = 46,     /* struct stint_ipc, image_objects.h */
     /* shared image */
     STINT_REC_SHARED = 60, /* struct stint_segment, once */
 };

@@ -66,4 +66,31 @@ struct stint_lock {
     uint32_t reserved;
 };
 
+/* --- System V IPC ------------------------------------------------------------- */
+
+enum stint_ipc_kind {
+    STINT_IPC_SHM = 1, /* contents: of a segment (segment_id), else data */
+    STINT_IPC_SEM = 2, /* data: uint16_t[size] */
+    STINT_IPC_MSG = 3, /* data: a sequence of struct stint_ipc_message */
+};
+
+#define STINT_IPC_REMOVED 1u /* shared memory that is removed with its last user */
+
+struct stint_ipc {
+    uint32_t kind; /* enum stint_ipc_kind */
+    int32_t id, key;
+    uint32_t mode;
+    uint32_t uid, gid;
+    uint32_t flags; /* STINT_IPC_* */
+    uint32_t segment_id;
+    uint64_t size; /* bytes; number of semaphores; greatest length of the queue */
+    uint64_t data_offset, data_len, data_xxh3;
+    uint64_t reserved[4];
+};
+
+struct stint_ipc_message {
+    int64_t type;
+    uint64_t len; /* bytes that follow, padded to 8 */
+};
+
 #endif

@@ -235,6 +235,7 @@ static const struct record_rule rules[] = {
     {STINT_REC_FDS, IN_GROUP, sizeof(struct stint_fds), 0, false, check_fds},
     {STINT_REC_SEGMENT, IN_GROUP, sizeof(struct stint_segment), 0, false, check_segment},
     {STINT_REC_LOCKS, IN_GROUP, 0, sizeof(struct stint_lock), true, NULL},
+    {STINT_REC_IPC, IN_GROUP, sizeof(struct stint_ipc), 0, false, NULL},
     {STINT_REC_SHARED, IN_SHARED, sizeof(struct stint_segment), 0, true, check_segment},
 };
 

@@ -22,6 +22,7 @@
 #include "common/wire.h"
 #include "coordinator/agent_contents.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_ipc.h"
 #include "coordinator/agent_lock.h"
 #include "coordinator/agent_list.h"
 #include "coordinator/agent_quiesce.h"
@@ -524,6 +525,8 @@ static void describe(struct agent_checkpoint *checkpoint)
     if (ret == 0)
         ret = agent_objects_describe(&checkpoint->group.objects, &checkpoint->group.segments,
                                      checkpoint->ignore, &err);
+    if (ret == 0)
+        ret = agent_ipc_read(&checkpoint->group, agent, &err);
     if (ret == 0)
         ret = agent_locks_read(&checkpoint->group, &err);
     if (ret != 0) {

@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/image_objects.h"
 #include "common/image_write.h"
+#include "coordinator/agent_ipc.h"
 #include "coordinator/agent_state.h"
 
 /* --- describe ---------------------------------------------------------------- */
@@ -290,6 +291,9 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
 
     if (ret < 0)
         return ret;
+    ret = agent_ipc_store(group->ipc, writer, err);
+    if (ret < 0)
+        return ret;
     copied(arg);
     group->record.nmembers = (uint32_t)group->nmembers;
     group->record.nsegments = (uint32_t)group->segments.count;
@@ -305,6 +309,8 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
         ret = write_objects(group, writer, err);
     if (ret == 0)
         ret = write_fds(group, writer, err);
+    if (ret == 0)
+        ret = agent_ipc_write(group->ipc, writer, err);
     if (ret == 0 && group->nlocks > 0)
         ret = write_record(writer, STINT_REC_LOCKS, group->locks,
                            group->nlocks * sizeof(*group->locks), NULL, 0, NULL, 0, err);
@@ -334,6 +340,7 @@ void agent_group_deinit(struct agent_group *group)
         free(group->members[i].image_name);
     free(group->members);
     free(group->locks);
+    agent_ipc_free(group->ipc);
     agent_objects_deinit(&group->objects);
     agent_segments_deinit(&group->segments);
     memset(group, 0, sizeof(*group));

@@ -14,6 +14,7 @@
 #include "coordinator/agent_segment.h"
 
 struct agent;
+struct agent_ipc;
 struct stint_lock;
 
 struct agent_member {
@@ -28,6 +29,7 @@ struct agent_group {
     size_t nmembers;
     struct agent_objects objects;
     struct agent_segments segments;
+    struct agent_ipc *ipc; /* NULL: none */
     struct stint_lock *locks;
     size_t nlocks;
 };

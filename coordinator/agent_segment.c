@@ -58,10 +58,8 @@ static bool ends_with(const char *text, const char *end)
 static int classify(const char *path, const char **what)
 {
     *what = path;
-    if (strncmp(path, "/SYSV", 5) == 0 && ends_with(path, DELETED)) {
-        *what = "System V shared memory";
-        return -1;
-    }
+    if (strncmp(path, "/SYSV", 5) == 0 && ends_with(path, DELETED))
+        return STINT_SEG_SYSV; /* the inode number is the id */
     if (strncmp(path, "/anon_hugepage", 14) == 0) {
         *what = "shared memory of huge pages (MAP_HUGETLB)";
         return -1;

@@ -145,16 +145,20 @@ static void mark_extents(const struct stint_arguments *a)
     }
 }
 
-static int segment_fd(struct stint_restore *restore, const struct stint_vma *vma,
-                      struct stint_err *err)
+static int find_segment(struct stint_restore *restore, const struct stint_vma *vma,
+                        struct blob_vma *fresh, struct stint_err *err)
 {
     const struct stint_restored_segment *segment =
         stint_restore_segment(restore, vma->segment_id);
 
-    if (!segment || segment->fd < 0)
+    if (segment && segment->segment->kind == STINT_SEG_SYSV)
+        fresh->shmid = (int32_t)segment->segment->ino;
+    else if (segment)
+        fresh->fd = segment->fd;
+    if (fresh->fd < 0 && fresh->shmid < 0)
         return stint_err_set(err, -EBADMSG, "shared memory at %#llx has no segment %u.",
                              (unsigned long long)vma->start, vma->segment_id);
-    return segment->fd;
+    return 0;
 }
 
 static int add_vmas(struct stint_arguments *a, struct stint_restore *restore,
@@ -172,7 +176,7 @@ static int add_vmas(struct stint_arguments *a, struct stint_restore *restore,
     for (uint32_t i = 0; stint_image_next_of(image, STINT_REC_VMA, &cursor, &rec); i++) {
         const struct stint_vma *vma = rec.payload;
         const char *path = stint_vma_path(vma);
-        struct blob_vma fresh = {.vma = *vma, .fd = -1};
+        struct blob_vma fresh = {.vma = *vma, .fd = -1, .shmid = -1};
 
         if (*path && (!last_path || strcmp(AT(a, last_path, char), path) != 0)) {
             last_path = append(a, path, strlen(path) + 1);
@@ -181,9 +185,10 @@ static int add_vmas(struct stint_arguments *a, struct stint_restore *restore,
         }
         fresh.path_offset = *path ? last_path : 0;
         if (vma->kind == STINT_VMA_SEGMENT) {
-            fresh.fd = segment_fd(restore, vma, err);
-            if (fresh.fd < 0)
-                return fresh.fd;
+            int r = find_segment(restore, vma, &fresh, err);
+
+            if (r < 0)
+                return r;
         } else if (vma->kind < STINT_VMA_ANON || vma->kind > STINT_VMA_STACK) {
             return stint_err_set(err, -EPROTONOSUPPORT,
                                  "memory at %#llx is of a kind (%u) that this stint does not "

@@ -103,7 +103,16 @@ int stint_object_put_data(struct stint_restore *restore, const struct stint_obje
 /* objects_contents.c: fill segments with what was not mapped of the files behind them. */
 int stint_segments_complete(struct stint_restore *restore, struct stint_err *err);
 
+/* objects_ipc.c: System V IPC with the old ids; contents of shared memory that is a
+ * segment come from its image. Context: init. Returns 0 or -errno with *err. */
+int stint_ipc_make(struct stint_restore *restore, struct stint_err *err);
+/* Everybody is attached: what was removed already goes with its last user again. */
+void stint_ipc_remove(struct stint_restore *restore);
+
 /* segments.c */
+/* Write the contents of a segment to memory of size bytes. Returns 0 or -errno. */
+int stint_segment_load(const struct stint_image *image, char *to, uint64_t size,
+                       struct stint_err *err);
 int stint_segments_make(struct stint_restore *restore, struct stint_err *err);
 /* The segment with that file identity (dev, ino), or NULL. */
 struct stint_restored_segment *stint_segment_of(struct stint_restore *restore, uint64_t dev,

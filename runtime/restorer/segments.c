@@ -100,12 +100,38 @@ static int fill(const struct stint_image *image, int fd, uint64_t size,
     return 0;
 }
 
+int stint_segment_load(const struct stint_image *image, char *to, uint64_t size,
+                       struct stint_err *err)
+{
+    struct stint_image_record rec;
+    size_t cursor = 0;
+
+    while (stint_image_next_of(image, STINT_REC_EXTENTS, &cursor, &rec)) {
+        const struct stint_extent *e = rec.payload;
+
+        for (size_t i = 0; i < rec.len / sizeof(*e); i++) {
+            int r;
+
+            if (e[i].encoding == STINT_ENC_ZERO || e[i].addr + e[i].len > size)
+                continue; /* it is fresh memory, and whole pages */
+            r = stint_image_read_data(image, e[i].offset, e[i].stored_len, e[i].xxh3,
+                                      to + e[i].addr, err);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
 static int make_segment(struct stint_restore *restore, struct stint_restored_segment *s,
                         struct stint_err *err)
 {
-    STINT_AUTO_CLOSE int fd = make(restore, s->segment, err);
+    STINT_AUTO_CLOSE int fd = -1;
     int r;
 
+    if (s->segment->kind == STINT_SEG_SYSV)
+        return 0; /* stint_ipc_make() */
+    fd = make(restore, s->segment, err);
     if (fd < 0)
         return fd;
     /* an existing file of /dev/shm is emptied first: what is zero is not stored */
@@ -121,13 +147,13 @@ static int make_segment(struct stint_restore *restore, struct stint_restored_seg
 
 int stint_segments_make(struct stint_restore *restore, struct stint_err *err)
 {
-    for (size_t i = 0; i < restore->nsegments; i++) {
-        int r = make_segment(restore, &restore->segments[i], err);
+    int r = 0;
 
-        if (r < 0)
-            return r;
-    }
-    return stint_segments_complete(restore, err);
+    for (size_t i = 0; r == 0 && i < restore->nsegments; i++)
+        r = make_segment(restore, &restore->segments[i], err);
+    if (r == 0)
+        r = stint_ipc_make(restore, err);
+    return r < 0 ? r : stint_segments_complete(restore, err);
 }
 
 struct stint_restored_segment *stint_segment_of(struct stint_restore *restore, uint64_t dev,

@@ -30,7 +30,8 @@ struct blob_thread {
 struct blob_vma {
     struct stint_vma vma;
     uint32_t path_offset; /* 0: none */
-    int32_t fd;           /* of the segment, for STINT_VMA_SEGMENT */
+    int32_t fd;           /* of the segment, for STINT_VMA_SEGMENT, or -1 and then */
+    int32_t shmid;        /* System V shared memory */
     uint32_t has_extents; /* something is written into it */
     uint32_t load_prot;   /* what it is mapped with until all is loaded */
 };

@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -115,6 +117,42 @@ static int mapping_flags(const struct stint_vma *vma)
     return flags;
 }
 
+/* System V shared memory is attached as a whole, wherever there is room, and what was
+ * mapped of it is moved to its place. */
+static void attach(struct blob_args *args, struct blob_vma *v)
+{
+    const struct stint_vma *vma = &v->vma;
+    uint64_t len = vma->end - vma->start, size;
+    struct shmid_ds state;
+    int flags = vma->file_writable ? 0 : SHM_RDONLY;
+    long at, ret = raw_syscall(SYS_shmctl, v->shmid, IPC_STAT, &state);
+
+    if (ret != 0)
+        fail_at(args, ret, "find the shared memory at", vma->start);
+    size = (state.shm_segsz + 4095) & ~4095ull;
+    /* its place is kept, or the two could overlap, which mremap does not take */
+    ret = raw_syscall(SYS_mmap, vma->start, len, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (ret != (long)vma->start)
+        fail_at(args, raw_is_error(ret) ? ret : -EEXIST, "map memory at", vma->start);
+    at = raw_syscall(SYS_shmat, v->shmid, 0, flags | (vma->prot & PROT_EXEC ? SHM_EXEC : 0));
+    if (raw_is_error(at))
+        fail_at(args, at, "attach the shared memory at", vma->start);
+    if (vma->offset + len > size)
+        fail_at(args, -EBADMSG, "attach the shared memory at", vma->start);
+    ret = raw_syscall(SYS_mremap, at + vma->offset, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+                      vma->start);
+    if (ret != (long)vma->start)
+        fail_at(args, ret, "move the shared memory to", vma->start);
+    if (vma->offset)
+        (void)raw_syscall(SYS_munmap, at, vma->offset); /* just attached */
+    if (vma->offset + len < size)
+        (void)raw_syscall(SYS_munmap, at + vma->offset + len, size - vma->offset - len);
+    ret = raw_syscall(SYS_mprotect, vma->start, len, vma->prot);
+    if (ret != 0)
+        fail_at(args, ret, "protect memory at", vma->start);
+}
+
 static void map_one(struct blob_args *args, struct opened *opened, struct blob_vma *v)
 {
     const struct stint_vma *vma = &v->vma;
@@ -124,6 +162,10 @@ static void map_one(struct blob_args *args, struct opened *opened, struct blob_v
 
     if (vma->kind == STINT_VMA_VDSO || vma->kind == STINT_VMA_VVAR)
         return;
+    if (vma->kind == STINT_VMA_SEGMENT && v->shmid >= 0) {
+        attach(args, v);
+        return;
+    }
     if (vma->kind == STINT_VMA_FILE || vma->kind == STINT_VMA_SHARED) {
         fd = open_file(args, opened, v);
         offset = vma->offset;

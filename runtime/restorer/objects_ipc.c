@@ -1,0 +1,216 @@
+/* System V IPC in the new namespace, with the old ids.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/image_objects.h"
+#include "runtime/restorer/objects.h"
+
+union semun {
+    int val;
+    struct semid_ds *buf;
+    unsigned short *array;
+};
+
+/* The next object of that kind gets this id. */
+static int want_id(const char *kind, int id, struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int fd = -1;
+    char path[64], text[16];
+    int len = snprintf(text, sizeof(text), "%d", id);
+
+    (void)snprintf(path, sizeof(path), "/proc/sys/kernel/%s_next_id", kind); /* fits */
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, (size_t)len) != len)
+        return stint_err_set(err, -errno, "the program uses System V IPC; ask for its id (%s)",
+                             path);
+    return 0;
+}
+
+static int check_id(const char *what, int got, int id, struct stint_err *err)
+{
+    if (got < 0)
+        return stint_err_set(err, -errno, "make the %s %d", what, id);
+    if (got != id)
+        return stint_err_set(err, -EEXIST, "the %s %d came out as %d", what, id, got);
+    return 0;
+}
+
+static void *read_contents(struct stint_restore *restore, const struct stint_ipc *ipc,
+                           struct stint_err *err)
+{
+    void *buf = malloc(ipc->data_len + 1);
+    int r = buf ? 0 : -ENOMEM;
+
+    if (r == 0 && ipc->data_len)
+        r = stint_image_read_data(restore->group_image, ipc->data_offset, ipc->data_len,
+                                  ipc->data_xxh3, buf, err);
+    else if (r < 0)
+        (void)stint_err_set(err, r, "read System V IPC");
+    if (r < 0) {
+        free(buf);
+        return NULL;
+    }
+    return buf;
+}
+
+static int fill_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
+                    struct stint_err *err)
+{
+    const struct stint_restored_segment *segment =
+        ipc->segment_id ? stint_restore_segment(restore, ipc->segment_id) : NULL;
+    STINT_AUTO_FREE void *contents = NULL;
+    char *at;
+    int r = 0;
+
+    if (!segment && ipc->data_len != ipc->size)
+        return stint_err_set(err, -EBADMSG, "shared memory %d has no contents.", ipc->id);
+    contents = segment ? NULL : read_contents(restore, ipc, err);
+    if (!segment && !contents)
+        return err->code;
+    at = shmat(ipc->id, NULL, 0);
+    if (at == (void *)-1)
+        return stint_err_set(err, -errno, "attach shared memory %d", ipc->id);
+    if (contents)
+        memcpy(at, contents, ipc->size);
+    else if (segment->image)
+        r = stint_segment_load(segment->image, at, (ipc->size + 4095) & ~UINT64_C(4095), err);
+    (void)shmdt(at); /* just attached */
+    return r;
+}
+
+static int make_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
+                    struct stint_err *err)
+{
+    struct shmid_ds state;
+    int r = want_id("shm", ipc->id, err);
+
+    if (r == 0)
+        r = check_id("shared memory",
+                     shmget(ipc->key, ipc->size, IPC_CREAT | IPC_EXCL | 0600), ipc->id, err);
+    if (r == 0)
+        r = fill_shm(restore, ipc, err);
+    if (r < 0 || shmctl(ipc->id, IPC_STAT, &state) < 0)
+        return r;
+    state.shm_perm.mode = ipc->mode;
+    state.shm_perm.uid = ipc->uid;
+    state.shm_perm.gid = ipc->gid;
+    (void)shmctl(ipc->id, IPC_SET, &state); /* other owners may not exist here */
+    return 0;
+}
+
+static int make_sem(struct stint_restore *restore, const struct stint_ipc *ipc,
+                    struct stint_err *err)
+{
+    STINT_AUTO_FREE unsigned short *values = read_contents(restore, ipc, err);
+    struct semid_ds state;
+    union semun arg = {.array = values};
+    int r = values ? want_id("sem", ipc->id, err) : err->code;
+
+    if (r == 0 && ipc->data_len != ipc->size * sizeof(*values))
+        return stint_err_set(err, -EBADMSG, "semaphores %d have no values.", ipc->id);
+    if (r == 0)
+        r = check_id("semaphores",
+                     semget(ipc->key, (int)ipc->size, IPC_CREAT | IPC_EXCL | 0600), ipc->id,
+                     err);
+    if (r < 0)
+        return r;
+    if (semctl(ipc->id, 0, SETALL, arg) < 0)
+        return stint_err_set(err, -errno, "set the semaphores %d", ipc->id);
+    arg.buf = &state;
+    if (semctl(ipc->id, 0, IPC_STAT, arg) < 0)
+        return 0;
+    state.sem_perm.mode = ipc->mode;
+    state.sem_perm.uid = ipc->uid;
+    state.sem_perm.gid = ipc->gid;
+    (void)semctl(ipc->id, 0, IPC_SET, arg); /* as above */
+    return 0;
+}
+
+static int send_all(const struct stint_ipc *ipc, const char *bytes, struct stint_err *err)
+{
+    for (uint64_t at = 0; at + sizeof(struct stint_ipc_message) <= ipc->data_len;) {
+        const struct stint_ipc_message *head = (const void *)(bytes + at);
+        STINT_AUTO_FREE struct {
+            long type;
+            char text[];
+        } *message = NULL;
+
+        at += sizeof(*head);
+        if (head->len > ipc->data_len - at)
+            return stint_err_set(err, -EBADMSG, "message queue %d is damaged.", ipc->id);
+        message = malloc(sizeof(long) + head->len + 1);
+        if (!message)
+            return stint_err_set(err, -ENOMEM, "fill message queue %d", ipc->id);
+        message->type = head->type;
+        memcpy(message->text, bytes + at, head->len);
+        if (msgsnd(ipc->id, message, head->len, IPC_NOWAIT) < 0)
+            return stint_err_set(err, -errno, "fill message queue %d", ipc->id);
+        at += (head->len + 7) & ~UINT64_C(7);
+    }
+    return 0;
+}
+
+static int make_msg(struct stint_restore *restore, const struct stint_ipc *ipc,
+                    struct stint_err *err)
+{
+    STINT_AUTO_FREE char *bytes = read_contents(restore, ipc, err);
+    struct msqid_ds state;
+    int r = bytes ? want_id("msg", ipc->id, err) : err->code;
+
+    if (r == 0)
+        r = check_id("message queue", msgget(ipc->key, IPC_CREAT | IPC_EXCL | 0600), ipc->id,
+                     err);
+    if (r < 0)
+        return r;
+    if (msgctl(ipc->id, IPC_STAT, &state) < 0)
+        return stint_err_set(err, -errno, "look at message queue %d", ipc->id);
+    state.msg_perm.mode = ipc->mode;
+    state.msg_perm.uid = ipc->uid;
+    state.msg_perm.gid = ipc->gid;
+    state.msg_qbytes = ipc->size;
+    (void)msgctl(ipc->id, IPC_SET, &state); /* as above */
+    return send_all(ipc, bytes, err);
+}
+
+int stint_ipc_make(struct stint_restore *restore, struct stint_err *err)
+{
+    struct stint_image_record rec;
+    size_t cursor = 0;
+    int r = 0;
+
+    while (r == 0 && stint_image_next_of(restore->group_image, STINT_REC_IPC, &cursor, &rec)) {
+        const struct stint_ipc *ipc = rec.payload;
+
+        if (ipc->kind == STINT_IPC_SHM)
+            r = make_shm(restore, ipc, err);
+        else if (ipc->kind == STINT_IPC_SEM)
+            r = make_sem(restore, ipc, err);
+        else if (ipc->kind == STINT_IPC_MSG)
+            r = make_msg(restore, ipc, err);
+    }
+    return r;
+}
+
+void stint_ipc_remove(struct stint_restore *restore)
+{
+    struct stint_image_record rec;
+    size_t cursor = 0;
+
+    while (stint_image_next_of(restore->group_image, STINT_REC_IPC, &cursor, &rec)) {
+        const struct stint_ipc *ipc = rec.payload;
+
+        if (ipc->kind == STINT_IPC_SHM && ipc->flags & STINT_IPC_REMOVED)
+            (void)shmctl(ipc->id, IPC_RMID, NULL); /* it was made here */
+    }
+}
