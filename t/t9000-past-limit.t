@@ -26,7 +26,8 @@ for run in 1 2 3; do
 done
 ok "the job ends" slurm_wait_end 120
 is "it completed" "$(slurm_field JobState) $(slurm_field ExitCode)" "COMPLETED 0:0"
-is "in its fourth run" "$(slurm_field Restarts)" 3
+# on a busy machine its last run may be longer than the limit, too
+ok "in its fourth run, at the soonest" test "$(slurm_field Restarts)" -ge 3
 count_matches "count.sh"
 like "the job was told what happened" "$(cat "$T/run/err")" \
     '^stint: run 4: restored from generation [0-9]+ \(committed [0-9:]{8} on [a-z0-9]+\)'
