@@ -48,7 +48,6 @@ enum link_state {
     LINK_CONNECTED,
     LINK_WAITING,
     LINK_GIVEN_UP,
-    LINK_FINISHING, /* the program has ended: no more reconnecting */
 };
 
 struct agent_link {
@@ -57,7 +56,8 @@ struct agent_link {
     pid_t pid; /* of the coordinator, if it is our child */
     int ready_fd;
     struct event *ready_event;
-    struct event *timer; /* back-off, or the limit of FINISHING */
+    struct event *timer; /* back-off */
+    bool finishing;      /* the program has ended: no more reconnecting */
     char answer[1200];   /* what came through ready_fd */
     size_t answer_len;
     struct stint_err error; /* why it did not start */
@@ -267,7 +267,7 @@ static void try_again_later(struct agent_link *link)
 {
     struct timeval delay = {1, 0};
 
-    if (link->state == LINK_FINISHING || link->state == LINK_GIVEN_UP)
+    if (link->finishing || link->state == LINK_GIVEN_UP)
         return;
     agent_signals_release(link->agent);
     link->failures++;
@@ -350,7 +350,7 @@ static void on_closed(struct stint_wire *wire, const char *reason, void *arg)
 
     stint_wire_free(wire);
     link->wire = NULL;
-    if (link->state == LINK_FINISHING)
+    if (link->finishing)
         return;
     agent_checkpoint_abort(link->agent, "the connection to the coordinator is lost");
     stint_info("connection to the coordinator: %s", reason);
@@ -442,7 +442,7 @@ bool agent_link_reaped(struct agent *agent, pid_t pid, int status)
     if (!link || link->pid != pid)
         return false;
     link->pid = 0;
-    if (link->state == LINK_FINISHING)
+    if (link->finishing)
         return true;
     if (WIFSIGNALED(status))
         stint_warn("the coordinator was killed by signal %d: another is started",
@@ -465,20 +465,29 @@ static bool has_ended(const struct agent *agent)
     return !agent->link->wire && agent->link->pid <= 0;
 }
 
+static bool has_connected(const struct agent *agent)
+{
+    return agent->link->state != LINK_CONNECTING || !agent->link->wire;
+}
+
 void agent_link_finish(struct agent *agent)
 {
     struct agent_link *link = agent->link;
 
     evtimer_del(link->timer);
     stop_watching(link);
-    link->state = LINK_FINISHING;
-    if (link->wire) {
+    link->finishing = true;
+    /* A short program may have ended before its coordinator knew of it. */
+    (void)agent_wait(agent, FINISH_WAIT_S, has_connected);
+    if (link->wire && link->state == LINK_CONNECTED) {
         if (!agent->killed)
             agent_link_send(agent, "exited", "s:i", "status", agent->root_status);
         stint_wire_finish(link->wire);
-    } else if (link->pid > 0) {
-        /* It has no agent that could leave it. */
-        (void)kill(link->pid, SIGTERM);
+    } else {
+        stint_wire_free(link->wire);
+        link->wire = NULL;
+        if (link->pid > 0)
+            (void)kill(link->pid, SIGTERM); /* it has no agent that could leave it */
     }
     (void)agent_wait(agent, FINISH_WAIT_S, has_ended);
 }
@@ -489,13 +498,15 @@ void agent_link_free(struct agent *agent)
 
     if (!link)
         return;
-    if (link->state != LINK_FINISHING && link->pid > 0) {
-        (void)kill(link->pid, SIGTERM);
-        link->state = LINK_FINISHING;
+    if (!link->finishing) {
+        link->finishing = true;
+        stint_wire_free(link->wire);
+        link->wire = NULL;
+        if (link->pid > 0)
+            (void)kill(link->pid, SIGTERM);
         (void)agent_wait(agent, FINISH_WAIT_S, has_ended);
     }
     stop_watching(link);
-    stint_wire_free(link->wire);
     if (link->timer)
         event_free(link->timer);
     free(link);
