@@ -65,7 +65,7 @@ conf_kill_and_restart() {
     job_checkpoint "$JOB" --kill || return 1
     job_end "$JOB" 60 || { diag "the job did not end after checkpoint --kill"; return 1; }
     job_restart "$JOB"
-    job_alive "$JOB" 90 || { diag "not alive after the restart"; return 1; }
+    job_alive "$JOB" "${CONF_ALIVE:-90}" || { diag "not alive after the restart"; return 1; }
 }
 
 conf_begin() { # MODE CASE...

@@ -80,6 +80,14 @@ static int connected(int type, const struct sockaddr_un *un, socklen_t len)
     return fd;
 }
 
+/* A connection that is made now. */
+static void meet(int listener, int type, const struct sockaddr_un *un, socklen_t len)
+{
+    int client = connected(type, un, len);
+
+    both_ways(client, (int)SYS(accept(listener, NULL, NULL)));
+}
+
 static void check_name(int fd, bool peer, const struct sockaddr_un *want, socklen_t want_len)
 {
     struct sockaddr_un un = {0};
@@ -473,7 +481,7 @@ CASE(abstract_stream)
     check_name(c, true, &un, len);
     expect(c, "answer");
     both_ways(c, s);
-    both_ways(connected(SOCK_STREAM, &un, len), (int)SYS(accept(l, NULL, NULL)));
+    meet(l, SOCK_STREAM, &un, len);
 }
 
 CASE(autobound)
@@ -520,7 +528,7 @@ CASE(bound_not_listening)
 
     hold();
     SYS(listen(l, 3));
-    both_ways(connected(SOCK_STREAM, &un, len), (int)SYS(accept(l, NULL, NULL)));
+    meet(l, SOCK_STREAM, &un, len);
 }
 
 CASE(stale_path_is_replaced)
