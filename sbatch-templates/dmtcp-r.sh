@@ -1,0 +1,21 @@
+#!/bin/bash
+# An R script. With DMTCP's commands: submit the script again until the
+# work is done. (r.sh does the same with one option and without resubmitting.)
+#SBATCH --job-name=dmtcp-r
+#SBATCH --time=04:00:00
+#SBATCH --ntasks=1
+#SBATCH --output=%x.out
+#SBATCH --error=%x.err
+#SBATCH --open-mode=append
+
+ml dmtcp
+source start_coordinator -i 1800
+
+# R's temporary directory must be there again on the next node
+export TMPDIR=$PWD/tmp-r
+mkdir -p "$TMPDIR"
+if [ -e dmtcp_restart_script.sh ]; then
+    ./dmtcp_restart_script.sh -h "$DMTCP_COORD_HOST" -p "$DMTCP_COORD_PORT"
+else
+    dmtcp_launch -j Rscript my-script.R input.dat
+fi
