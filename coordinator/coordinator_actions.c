@@ -36,6 +36,7 @@ static void action_start(struct coordinator *c)
 
     peers_move(c, WAIT_NEXT, WAIT_CURRENT);
     c->failure[0] = '\0';
+    c->is_end_failure = 0;
     code = hooks && hooks->prepare ? hooks->prepare(c, &err, c->config->arg) : 0;
     if (code) {
         coordinator_fail(c, code, "%s", err.text);
@@ -160,9 +161,9 @@ static void record_failure(struct coordinator *c)
     unsigned long long number = c->generation ? c->generation->number : 0;
 
     c->history.failures++;
-    /* said once, not at every interval */
-    if (strcmp(c->failure, c->history.failure) == 0)
-        stint_debug("no checkpoint: %s", c->failure);
+    /* said once, not at every interval; and not at all where nobody could have wished it */
+    if (strcmp(c->failure, c->history.failure) == 0 || c->is_end_failure)
+        stint_info("no checkpoint: %s", c->failure);
     else if (number)
         stint_warn("checkpoint %llu failed: %s", number, c->failure);
     else
@@ -303,6 +304,7 @@ void coordinator_perform(struct coordinator *c, enum coordinator_action action)
         action_end(c);
         break;
     case ACTION_ABORT_FINISH:
+        c->is_end_failure = 1;
         if (!c->failure[0])
             snprintf(c->failure, sizeof(c->failure), "the program has ended");
         c->failure_code = 1;

@@ -518,6 +518,7 @@ static void lost_agent(struct coordinator *c, const struct peer *peer)
     stint_info("%s on %s has %s", group, stint_json_string(peer->hello, "host", "?"),
                peer->has_exited || c->state == STATE_ENDING ? "ended"
                                                             : "gone without a word");
+    c->is_end_failure = is_missed && peer->has_exited;
     if (is_missed)
         coordinator_fail(c, 75, peer->has_exited ? "the program of %s has ended"
                                                  : "the agent of %s was lost",

@@ -103,6 +103,7 @@ struct coordinator {
     uint64_t phase_ms; /* since when in this state */
     int failure_code;  /* exit status for those who asked: 1 or 75 */
     char failure[256];
+    int is_end_failure; /* it failed only because the program came to its end */
     char end_reason[128];
     struct history history;
     int is_listening_paused;
