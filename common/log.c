@@ -66,7 +66,8 @@ void stint_log(enum stint_log_level level, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
 
-    to_stderr = level <= STINT_LOG_WARN || (level == STINT_LOG_INFO && !log_state.quiet);
+    to_stderr = level == STINT_LOG_ERROR || (level == STINT_LOG_WARN && log_state.quiet < 2)
+                || (level == STINT_LOG_INFO && !log_state.quiet);
     if (to_stderr) {
         len = snprintf(line, sizeof(line), "stint: %s%s%s%s\n",
                        log_state.component ? log_state.component : "",

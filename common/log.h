@@ -15,7 +15,8 @@ enum stint_log_level {
     STINT_LOG_DEBUG, /* log file only, when STINT_DEBUG is set in the environment */
 };
 
-/* component: static string, or NULL for none. quiet: INFO does not go to stderr. */
+/* component: static string, or NULL for none. quiet: INFO does not go to stderr;
+ * 2: nor do warnings. */
 void stint_log_init(const char *component, int quiet);
 
 /* Also append every line, with time, host and pid, to this file (mode 0600).
