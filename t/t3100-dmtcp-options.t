@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every flag, variable and spelling that DMTCP's commands take; nothing is run for long.
 # SPDX-License-Identifier: Apache-2.0
+# timeout: 180
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The coordinator: console, daemon, files, limits of time.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 120
+# timeout: 240
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 
@@ -82,11 +82,10 @@ d_coordinator --exit-on-last
 dir=$(echo "$HOME"/.stint/dmtcp/*-"$DMTCP_COORD_PORT")
 dmtcp_launch true
 ok '--exit-on-last' wait_for 10 test ! -e "$dir/coordinator.yaml"
-d_coordinator --timeout 2
+d_coordinator --timeout 5
 dir=$(echo "$HOME"/.stint/dmtcp/*-"$DMTCP_COORD_PORT")
-d_start prog dmtcp_launch "$COUNT" "$T/work/n"
-d_wait_peers 1 1
-ok '--timeout' wait_for 10 test ! -e "$dir/coordinator.yaml"
+d_start prog dmtcp_launch -j "$COUNT" "$T/work/n"
+ok '--timeout' wait_for 30 test ! -e "$dir/coordinator.yaml"
 ok '  ends the programs too' test "$(d_status prog)" != none
 d_coordinator --stale-timeout 1
 dir=$(echo "$HOME"/.stint/dmtcp/*-"$DMTCP_COORD_PORT")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Restarts: by the glob, by the script, again and again, from elsewhere; and wrong choices.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 180
+# timeout: 400
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 d_coordinator

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Programs from several terminals and hosts in one computation.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 120
+# timeout: 300
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 d_coordinator

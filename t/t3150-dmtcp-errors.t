@@ -1,7 +1,7 @@
 #!/bin/sh
 # What goes wrong gets one clear line and a status, and no program suffers.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 120
+# timeout: 240
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 
@@ -83,7 +83,7 @@ is 'a program that was killed' "$(d_status second)" 137
 ok '  leaves' d_wait_peers 1
 d_start second dmtcp_launch sleep 1000
 d_wait_peers 2
-kill -TERM "$(pgrep -f 'dmtcp_launch sleep 1000' | head -n 1)"
+kill -TERM "$(pgrep -P "$D_PID" | head -n 1)"
 is 'SIGTERM to dmtcp_launch goes to the program' "$(d_status second)" 143
 dmtcp_command -q
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A program that asks for checkpoints itself: dmtcp.h and stint.h.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 90
+# timeout: 200
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 API=$PROGRAMS/dmtcp-api

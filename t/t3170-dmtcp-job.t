@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a batch script uses: the module, start_coordinator in its three forms.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 90
+# timeout: 240
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 

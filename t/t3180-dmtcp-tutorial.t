@@ -1,7 +1,7 @@
 #!/bin/bash
 # The tutorial of doc/from-dmtcp.md, typed block by block into two terminals.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 150
+# timeout: 300
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 need tmux awk cc

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The batch scripts of doc/from-dmtcp.md, under a real Slurm.
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 240
+# timeout: 400
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 need cc awk
