@@ -86,15 +86,12 @@ static char *read_whole(const char *path, size_t *len)
     return text;
 }
 
-int cmdline_read(struct cmdline *c)
+int cmdline_take(struct cmdline *c, char *text, size_t len)
 {
-    size_t len = 0;
     int words = 0;
 
     memset(c, 0, sizeof(*c));
-    c->text = read_whole("/proc/self/cmdline", &len);
-    if (!c->text)
-        return -ENOMEM;
+    c->text = text;
     for (size_t i = 0; i < len; i++)
         words += c->text[i] == '\0';
     c->argv = calloc((size_t)words + 2, sizeof(*c->argv));
@@ -106,6 +103,15 @@ int cmdline_read(struct cmdline *c)
         c->argv[c->argc++] = p;
     c->script = find_script(c);
     return 0;
+}
+
+int cmdline_read(struct cmdline *c)
+{
+    size_t len = 0;
+    char *text = read_whole("/proc/self/cmdline", &len);
+
+    memset(c, 0, sizeof(*c));
+    return text ? cmdline_take(c, text, len) : -ENOMEM;
 }
 
 void cmdline_deinit(struct cmdline *c)
@@ -138,8 +144,10 @@ static bool line_has(const char *line, const char *name)
 {
     if (strncmp(line, "#SBATCH", 7) != 0)
         return false;
-    for (const char *p = line + 7; *p && *p != '#'; p += strcspn(p, " \t\n")) {
+    for (const char *p = line + 7; *p; p += strcspn(p, " \t\n")) {
         p += strspn(p, " \t\n");
+        if (*p == '#')
+            return false; /* the rest is a comment */
         if (*p && means(p, name))
             return true;
     }

@@ -8,6 +8,7 @@
 #define STINT_SPANK_CMDLINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cmdline {
     char *text;  /* NUL-separated words */
@@ -18,6 +19,9 @@ struct cmdline {
 
 /* Read this process's command line. Returns 0, or -errno and *c is empty. */
 int cmdline_read(struct cmdline *c);
+
+/* The same from text: words, each with its NUL. It is taken over, also on failure. */
+int cmdline_take(struct cmdline *c, char *text, size_t len);
 void cmdline_deinit(struct cmdline *c);
 
 /* True when --name (or an abbreviation that means it) is among Slurm's own options. */
