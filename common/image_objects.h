@@ -47,6 +47,22 @@ struct stint_inotify_watch {
 /* STINT_OBJ_PROC: a file of /proc, opened again on its path. a = pid of the process
  * that it belongs to, 0 = none; b = 1 when that process has been reaped. */
 
+/* --- pseudo-terminals ----------------------------------------------------------- */
+
+/* STINT_OBJ_PTY: a = number of the pair (/dev/pts/N), b = 1 for the master. The extra of a
+ * master is one of these, then input_len bytes that were typed and not read, then
+ * output_len bytes that were shown and not read. */
+struct stint_pty {
+    uint8_t termios[64];         /* struct termios2 of the kernel, 44 bytes */
+    uint16_t rows, cols, xpixel, ypixel;
+    uint32_t locked, packet;     /* TIOCGPTLCK, TIOCGPKT */
+    uint32_t exclusive;          /* TIOCGEXCL */
+    uint32_t hung_up;            /* it had a slave, and all of them are closed */
+    int32_t sid, pgid;           /* whose controlling terminal it is; 0 = nobody's */
+    uint32_t input_len, output_len;
+    uint64_t reserved[2];
+};
+
 /* --- locks ----------------------------------------------------------------- */
 
 enum stint_lock_kind {

@@ -88,9 +88,10 @@ struct agent_fdkind {
 /* agent_fd_file.c, agent_fd_pipe.c, agent_fd_dev.c */
 extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular,
     agent_fd_directory, agent_fd_pipe, agent_fd_fifo, agent_fd_terminal, agent_fd_device;
-/* agent_fd_memfd.c, agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
+/* agent_fd_memfd.c, agent_fd_pty.c, agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
 extern const struct agent_fdkind agent_fd_eventfd, agent_fd_signalfd, agent_fd_timerfd,
-    agent_fd_pidfd, agent_fd_epoll, agent_fd_proc, agent_fd_memfd;
+    agent_fd_pidfd, agent_fd_epoll, agent_fd_proc, agent_fd_memfd,
+    agent_fd_pty;
 /* agent_fd_unix.c, agent_fd_inet.c, agent_fd_netlink.c */
 extern const struct agent_fdkind agent_fd_unix, agent_fd_inet, agent_fd_netlink;
 

@@ -36,6 +36,7 @@ static const struct {
     {STINT_OBJ_SIGNALFD, "signalfd", 0, stint_object_open_signalfd},
     {STINT_OBJ_TIMERFD, "timerfd", 0, stint_object_open_timerfd},
     {STINT_OBJ_PIDFD, "pidfd", 0, stint_object_open_pidfd},
+    {STINT_OBJ_PTY, "pseudo-terminal", 0, stint_object_open_pty},
     {STINT_OBJ_PROC, "entry of /proc", 0, stint_object_open_proc},
     /* opened together, by stint_sockets_open() */
     {STINT_OBJ_UNIX, "UNIX socket", 0, NULL},
@@ -96,6 +97,8 @@ int stint_objects_open(struct stint_restore *restore, struct stint_err *err)
 {
     int r = stint_segments_make(restore, err);
 
+    if (r == 0)
+        r = stint_ptys_make(restore, err);
     if (r == 0)
         r = stint_sockets_open(restore, err);
     for (size_t i = 0; r == 0 && i < restore->nobjects; i++) {

@@ -75,6 +75,17 @@ int stint_object_open_epoll(struct stint_restore *restore,
                             struct stint_restored_object *object, struct stint_err *err);
 int stint_object_open_proc(struct stint_restore *restore,
                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_pty(struct stint_restore *restore,
+                          struct stint_restored_object *object, struct stint_err *err);
+
+/* objects_pty.c: make all pairs and their masters, before slaves are opened. */
+int stint_ptys_make(struct stint_restore *restore, struct stint_err *err);
+/* Everybody has opened the slaves. Context: init. */
+void stint_ptys_lock(struct stint_restore *restore);
+/* In the leader of a session, before it has children: its controlling terminal. */
+int stint_pty_adopt(struct stint_restore *restore, int32_t sid, struct stint_err *err);
+/* Likewise, when all process groups exist. */
+void stint_pty_put_foreground(struct stint_restore *restore, int32_t sid);
 
 /* Does it need a process of the program? */
 bool stint_object_is_late(const struct stint_object *object);

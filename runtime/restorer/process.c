@@ -237,6 +237,8 @@ static int prepare(struct stint_restore *restore, const struct stint_restored_pr
     if (r == 0)
         r = stint_objects_link_epoll(restore, p->member->pid, err);
     if (r == 0)
+        stint_pty_put_foreground(restore, p->member->pid);
+    if (r == 0)
         r = stint_layout_read_self(&self, err);
     if (r == 0)
         r = occupied(p->image, &taken, err);

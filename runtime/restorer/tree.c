@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/restorer/objects.h"
 #include "runtime/restorer/restore.h"
 
 static void run_node(struct stint_restore *restore, int index) __attribute__((noreturn));
@@ -149,6 +150,8 @@ static int settle_node(struct stint_restore *restore, int index, struct stint_er
         return r;
     if (node->leads_session && setsid() < 0)
         return stint_err_set(err, -errno, "lead session %d", node->sid);
+    if (node->leads_session && stint_pty_adopt(restore, node->sid, err) < 0)
+        return err->code;
     r = create_children(restore, index, false, err);
     if (r < 0)
         return r;
