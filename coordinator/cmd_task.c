@@ -72,6 +72,8 @@ static const char *const variable_names[TASK_VARIABLES] = {
 };
 
 #define COORDINATOR_ARGS_MAX 10
+#define LOCK_WAIT_MS         60000
+#define LOCK_POLL_MS         100
 
 struct task {
     char *value[TASK_VARIABLES]; /* NULL: not given */
@@ -500,13 +502,36 @@ static int first_start(struct task *task, struct task_record *record)
     return rc ? run_plainly(task, &err) : start(task);
 }
 
+/* The coordinator of the run before may take a moment to leave; and a node that Slurm has
+ * given up may still be working. */
+static int wait_for_lock(const struct task *task, struct stint_err *err)
+{
+    const struct timespec pause = {0, LOCK_POLL_MS * 1000000L};
+    int lock_fd, rc = STINT_DIR_E_BUSY;
+
+    for (int waited = 0; rc == STINT_DIR_E_BUSY && waited < LOCK_WAIT_MS;
+         waited += LOCK_POLL_MS) {
+        rc = stint_dir_lock(task->dir_fd, &lock_fd, err);
+        if (rc == 0)
+            (void)close(lock_fd); /* our own coordinator takes it next */
+        else if (rc == STINT_DIR_E_BUSY)
+            nanosleep(&pause, NULL);
+    }
+    if (rc == STINT_DIR_E_BUSY)
+        return stint_err_set(err, -EBUSY, "%s is still in use by an earlier run of the job.",
+                             task->dir);
+    return rc;
+}
+
 /* The directory has generations of this job's earlier runs. */
 static int go_on(struct task *task, struct task_record *record)
 {
     uint64_t generation;
     struct stint_err err;
-    int rc = find_generation(task->dir_fd, before(task), &generation, &err);
+    int rc = wait_for_lock(task, &err);
 
+    if (rc == 0)
+        rc = find_generation(task->dir_fd, before(task), &generation, &err);
     if (rc == 0)
         rc = task_record_write(task->dir_fd, record, &err);
     if (rc)
