@@ -1,6 +1,6 @@
 #!/bin/sh
 # However a job ends, it ends: exit codes are kept, scancel is obeyed, nothing is requeued.
-# timeout: 300
+# timeout: 600
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

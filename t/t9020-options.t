@@ -1,6 +1,6 @@
 #!/bin/sh
 # What sbatch, srun and salloc make of the options; jobs that do not ask see no change.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

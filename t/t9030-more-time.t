@@ -1,7 +1,7 @@
 #!/bin/sh
 # A job that is given more time before its limit comes goes on without a requeue; one that
 # may not be requeued is told so at its start, and goes on all the same.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # proctrack/cgroup: signals reach only the agent, and nothing escapes.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # job_container/tmpfs: the job has a /tmp and a /dev/shm of its own, new in every run.
-# timeout: 180
+# timeout: 360
 # What all of them see is therefore not in /tmp.
 TMPDIR=/var/tmp
 export TMPDIR

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A job that is preempted goes on where it was, not where its last checkpoint was.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A node is lost: the job goes on elsewhere, from its newest checkpoint.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

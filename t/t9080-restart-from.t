@@ -1,7 +1,7 @@
 #!/bin/sh
 # A job goes on from another job's checkpoint; damaged checkpoints are passed over; a job
 # that has no good one is held, with the reason.
-# timeout: 300
+# timeout: 600
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

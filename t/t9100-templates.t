@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every script of sbatch-templates/ works, once the names in it are those of real programs.
-# timeout: 240
+# timeout: 480
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 
