@@ -432,7 +432,9 @@ static int end_directions(const struct stint_restored_socket *sock)
 {
     uint32_t closed = sock->record->shutdown;
 
-    if (sock->record->state != STINT_SOCKET_CONNECTED && sock->record->state != STINT_SOCKET_NEW)
+    if (sock->record->state != STINT_SOCKET_CONNECTED
+        && sock->record->state != STINT_SOCKET_PENDING
+        && sock->record->state != STINT_SOCKET_NEW)
         return 0;
     if (closed == 0)
         return 0;

@@ -473,20 +473,24 @@ static int open_single(struct stint_sockets *sockets, struct stint_restored_sock
 {
     struct stint_restored_socket *peer = stint_socket_by_id(sockets, sock->record->peer);
     struct deed pair = {.act = ACT_PAIR, .type = SOCK_DGRAM};
+    bool both = is_datagram_pair(sock, peer) && peer->object->fd < 0;
+    bool left = sock->record->state == STINT_SOCKET_ENDED && !has_name(sock->record->name_len);
     int r;
 
-    if (sock->record->type != SOCK_DGRAM || !is_datagram_pair(sock, peer)
-        || peer->object->fd >= 0) {
+    if (sock->record->type != SOCK_DGRAM || !(both || left)) {
         r = stint_socket_make(sock, err);
         return r < 0 ? r : stint_socket_keep(sockets, sock, r, err);
     }
     r = act_as(sockets, sock->record->peer_pid, &pair);
     if (r < 0)
         return stint_err_set(err, r, "make a socket pair");
-    sock->paired = peer->paired = true;
+    sock->paired = true;
+    if (left)
+        sock->temp = pair.fds[1];
     r = stint_socket_keep(sockets, sock, pair.fds[0], err);
-    if (r < 0)
+    if (r < 0 || left)
         return r;
+    peer->paired = true;
     return stint_socket_keep(sockets, peer, pair.fds[1], err);
 }
 
@@ -714,8 +718,16 @@ static int send_datagram(struct stint_sockets *sockets, struct stint_restored_so
     char dir[ROOM] = "";
     int r;
 
+    if (sock->temp >= 0) {
+        route.fd = sock->temp;
+        return send_piece(sockets, sock, &route, piece, err);
+    }
     if (sock->paired) {
         route.sender = sender = stint_socket_by_id(sockets, sock->record->peer);
+    } else if (!has_name(sock->record->name_len)) {
+        stint_restore_note(sockets->restore, "a message to a UNIX socket without a name is "
+                                             "lost");
+        return 0;
     } else {
         r = address_of(sock, &to, &route.to_len, dir);
         if (r < 0)
@@ -751,6 +763,8 @@ int stint_unix_fill(struct stint_sockets *sockets, struct stint_restored_socket 
         return 0;
     while (r == 0 && stint_socket_next(sock, &cursor, &piece))
         r = send_datagram(sockets, sock, &piece, err);
+    stint_cleanup_close(&sock->temp);
+    sock->temp = -1;
     return r;
 }
 
