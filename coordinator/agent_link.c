@@ -269,12 +269,13 @@ static void try_again_later(struct agent_link *link)
 
     if (link->finishing || link->state == LINK_GIVEN_UP)
         return;
-    agent_signals_release(link->agent);
+    agent_signals_disconnected(link->agent);
     link->failures++;
     if (link->failures > MAX_FAILURES) {
         stint_error("no coordinator after %u attempts: the program goes on without "
                     "checkpoints",
                     link->failures - 1);
+        agent_signals_release(link->agent);
         link->state = LINK_GIVEN_UP;
         return;
     }
@@ -320,6 +321,7 @@ static void on_message(struct stint_wire *wire, const char *t, json_t *message, 
     if (strcmp(t, "welcome") == 0) {
         link->state = LINK_CONNECTED;
         link->failures = 0;
+        agent_signals_connected(agent);
         stint_debug("connected to the coordinator");
     } else if (strcmp(t, "checkpoint") == 0) {
         agent_checkpoint_start(agent, message);

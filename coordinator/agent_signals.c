@@ -21,6 +21,8 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 
+#define HOLD_LIMIT_S 10 /* without a coordinator; Slurm's KillWait is 30 s by default */
+
 static const int forwarded[] = {
     SIGHUP, SIGINT,  SIGQUIT,   SIGUSR1, SIGUSR2,  SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
     SIGURG, SIGXCPU, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO,   SIGPWR,
@@ -52,16 +54,52 @@ static void pass_on(struct agent *agent, const struct signalfd_siginfo *info)
                    (int)agent->root, strerror(errno));
 }
 
+static void on_held_too_long(evutil_socket_t fd, short what, void *arg)
+{
+    agent_signals_release(arg);
+}
+
+/* The coordinator decides about a SIGTERM that is held back. One that is just being
+ * replaced is waited for. */
+static void ask_coordinator(struct agent *agent)
+{
+    const struct timeval limit = {HOLD_LIMIT_S, 0};
+
+    if (agent_link_connected(agent)) {
+        agent_link_send(agent, "terminating", "s:i", "signal", SIGTERM);
+        return;
+    }
+    if (!agent->hold_timer)
+        agent->hold_timer = evtimer_new(agent->base, on_held_too_long, agent);
+    if (agent->hold_timer && evtimer_pending(agent->hold_timer, NULL))
+        return;
+    if (!agent->hold_timer || evtimer_add(agent->hold_timer, &limit) < 0)
+        agent_signals_release(agent);
+}
+
+void agent_signals_connected(struct agent *agent)
+{
+    if (agent->hold_timer)
+        evtimer_del(agent->hold_timer);
+    if (agent->held_sigterm)
+        ask_coordinator(agent);
+}
+
+void agent_signals_disconnected(struct agent *agent)
+{
+    if (agent->held_sigterm)
+        ask_coordinator(agent);
+}
+
 static void handle(struct agent *agent, const struct signalfd_siginfo *info)
 {
     if (info->ssi_signo == SIGCHLD) {
         agent_reap(agent);
         return;
     }
-    if (info->ssi_signo == SIGTERM && agent->config->hold_sigterm
-        && agent_link_connected(agent)) {
+    if (info->ssi_signo == SIGTERM && agent->config->hold_sigterm && agent->root > 0) {
         agent->held_sigterm = true;
-        agent_link_send(agent, "terminating", "s:i", "signal", SIGTERM);
+        ask_coordinator(agent);
         return;
     }
     pass_on(agent, info);
@@ -115,6 +153,9 @@ void agent_signals_deinit(struct agent *agent)
     if (agent->signal_event)
         event_free(agent->signal_event);
     agent->signal_event = NULL;
+    if (agent->hold_timer)
+        event_free(agent->hold_timer);
+    agent->hold_timer = NULL;
     if (agent->signal_fd >= 0)
         agent_signals_child(agent);
     stint_cleanup_close(&agent->signal_fd);

@@ -51,7 +51,7 @@ struct agent {
     sigset_t original_mask;
     struct sigaction original_pipe, original_child;
     int signal_fd;
-    struct event *signal_event;
+    struct event *signal_event, *hold_timer;
     int interrupted; /* a signal that came before there was a program, or 0 */
     bool held_sigterm; /* the coordinator was told and has to decide */
     unsigned reaped; /* children reaped so far: see agent_quiesce.c */
@@ -94,7 +94,12 @@ void agent_signals_child(const struct agent *agent);
 /* Send the program a signal that the coordinator had held back. */
 void agent_signals_deliver(struct agent *agent, int signo);
 
-/* The coordinator has gone: what it was to decide about goes to the program. */
+/* There is a coordinator (again), or none for now: what one has to decide about waits for
+ * it, bounded. */
+void agent_signals_connected(struct agent *agent);
+void agent_signals_disconnected(struct agent *agent);
+
+/* There will be none: what it was to decide about goes to the program. */
 void agent_signals_release(struct agent *agent);
 
 /* End as a program killed by this signal ends. Does not return. */
