@@ -69,13 +69,17 @@ static int check_owner(int fd, const char *path, int may_close, struct stint_err
         return 0;
     if (may_close && is_empty(fd) && fchmod(fd, 0700) == 0)
         return 0;
-    return stint_err_set(err, -EPERM,
-                         "%s is open to other users (mode %03o): chmod 700 it, or take a "
-                         "new directory.",
-                         path, (unsigned)(st.st_mode & 0777));
+    return stint_err_set(
+        err, -EPERM,
+        "%s is open to other users (mode %03o): chmod 700 it, or take a "
+        "new directory.",
+        path, (unsigned)(st.st_mode & 0777));
 }
 
-static int open_checked(const char *path, int may_close, int *fd_out, char **absolute,
+static int open_checked(const char *path,
+                        int may_close,
+                        int *fd_out,
+                        char **absolute,
                         struct stint_err *err)
 {
     STINT_AUTO_CLOSE int fd = -1;
@@ -140,7 +144,8 @@ static int make_key(int dir_fd, struct stint_err *err)
     sodium_bin2hex(hex, sizeof(hex), raw, sizeof(raw));
     hex[KEY_HEX_LEN] = '\n';
     snprintf(name, sizeof(name), ".key.%08x.tmp", randombytes_random());
-    fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                0600);
     if (fd < 0) {
         ret = -errno;
     } else {
@@ -194,13 +199,15 @@ int stint_dir_key(int dir_fd, struct stint_key *key, struct stint_err *err)
     if (fstat(fd, &st) < 0)
         return stint_err_set(err, -errno, "the job's key");
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-        return stint_err_set(err, -EPERM,
-                             "the job's key is not a file of the user that is closed to "
-                             "others: do not use it.");
+        return stint_err_set(
+            err, -EPERM,
+            "the job's key is not a file of the user that is closed to "
+            "others: do not use it.");
     n = read(fd, hex, sizeof(hex));
-    bad = n < KEY_HEX_LEN || n > KEY_HEX_LEN + 1
-          || sodium_hex2bin(raw, sizeof(raw), hex, KEY_HEX_LEN, NULL, &raw_len, NULL) != 0
-          || raw_len != sizeof(raw);
+    bad =
+        n < KEY_HEX_LEN || n > KEY_HEX_LEN + 1
+        || sodium_hex2bin(raw, sizeof(raw), hex, KEY_HEX_LEN, NULL, &raw_len, NULL) != 0
+        || raw_len != sizeof(raw);
     if (!bad)
         memcpy(key->bytes, raw, sizeof(raw));
     sodium_memzero(hex, sizeof(hex));
@@ -228,8 +235,8 @@ int stint_dir_lock(int dir_fd, int *lock_fd, struct stint_err *err)
 
 int stint_dir_log(int dir_fd, struct stint_err *err)
 {
-    int fd = openat(dir_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-                    0600);
+    int fd = openat(dir_fd, "log",
+                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0)
         return stint_err_set(err, -errno, "open the directory's log");

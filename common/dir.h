@@ -13,9 +13,9 @@
 
 #include "common/err.h"
 
-#define STINT_KEY_BYTES          32
+#define STINT_KEY_BYTES           32
 #define STINT_GENERATION_NAME_MAX 40
-#define STINT_KEEP_DEFAULT       2
+#define STINT_KEEP_DEFAULT        2
 
 struct stint_key {
     uint8_t bytes[STINT_KEY_BYTES];
@@ -52,12 +52,16 @@ int stint_dir_lock(int dir_fd, int *lock_fd, struct stint_err *err);
 int stint_dir_log(int dir_fd, struct stint_err *err);
 
 /* "gen-000012", or "gen-000012.tmp" while it is unfinished. Returns buf. */
-const char *stint_generation_name(uint64_t generation, int unfinished,
+const char *stint_generation_name(uint64_t generation,
+                                  int unfinished,
                                   char buf[STINT_GENERATION_NAME_MAX]);
 
 /* The complete generations, ascending. *numbers is freed by the caller (NULL when
  * there are none). Returns 0, or -errno with *err set. */
-int stint_dir_list(int dir_fd, uint64_t **numbers, size_t *count, struct stint_err *err);
+int stint_dir_list(int dir_fd,
+                   uint64_t **numbers,
+                   size_t *count,
+                   struct stint_err *err);
 
 /* The newest committed generation: what DIR/manifest.yaml points to; where that is
  * gone or points nowhere, the highest complete one. 0 when there is none.
@@ -92,6 +96,9 @@ int stint_dir_room(int dir_fd, uint64_t *bytes, struct stint_err *err);
 
 /* Remove the oldest generations beyond `keep` (at least 1). Never the committed one.
  * removed: how many went; may be NULL. Returns 0, or -errno with *err set. */
-int stint_dir_prune(int dir_fd, unsigned keep, unsigned *removed, struct stint_err *err);
+int stint_dir_prune(int dir_fd,
+                    unsigned keep,
+                    unsigned *removed,
+                    struct stint_err *err);
 
 #endif

@@ -69,8 +69,8 @@ static void loopback_first(struct stint_endpoint *endpoint)
     memcpy(endpoint->addresses, sorted, n * sizeof(sorted[0]));
 }
 
-static int parse_endpoint(const json_t *file, struct stint_endpoint *out,
-                          struct stint_err *err)
+static int
+parse_endpoint(const json_t *file, struct stint_endpoint *out, struct stint_err *err)
 {
     struct stint_endpoint endpoint = {0};
     const char *host = stint_json_string(file, "host", NULL);
@@ -84,11 +84,13 @@ static int parse_endpoint(const json_t *file, struct stint_endpoint *out,
     if (!host || stint_yaml_uint(file, "port", 65535, &port) < 0 || port == 0
         || stint_yaml_uint(file, "pid", INT32_MAX, &pid) < 0)
         return stint_err_set(err, -EBADMSG, "host, port or pid is missing.");
-    json_array_foreach(list, index, item) {
+    json_array_foreach(list, index, item)
+    {
         const char *text = json_string_value(item);
 
         if (!text || endpoint.count == STINT_ENDPOINT_ADDRESSES_MAX
-            || parse_address(text, (uint16_t)port, &endpoint.addresses[endpoint.count]) < 0)
+            || parse_address(text, (uint16_t)port, &endpoint.addresses[endpoint.count])
+                   < 0)
             return stint_err_set(err, -EBADMSG, "a wrong address.");
         endpoint.count++;
     }
@@ -105,7 +107,9 @@ static int parse_endpoint(const json_t *file, struct stint_endpoint *out,
     return 0;
 }
 
-int stint_endpoint_read(int dir_fd, struct stint_endpoint *endpoint, struct stint_err *err)
+int stint_endpoint_read(int dir_fd,
+                        struct stint_endpoint *endpoint,
+                        struct stint_err *err)
 {
     STINT_AUTO_CLOSE int fd = -1;
     STINT_AUTO_FREE char *text = NULL;
@@ -137,9 +141,10 @@ int stint_endpoint_read(int dir_fd, struct stint_endpoint *endpoint, struct stin
 static void add_address(json_t *list, const struct sockaddr *address)
 {
     char text[INET6_ADDRSTRLEN];
-    const void *bytes = address->sa_family == AF_INET
-                            ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
-                            : &((const struct sockaddr_in6 *)address)->sin6_addr;
+    const void *bytes =
+        address->sa_family == AF_INET
+            ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
+            : &((const struct sockaddr_in6 *)address)->sin6_addr;
 
     if (json_array_size(list) < STINT_ENDPOINT_ADDRESSES_MAX
         && inet_ntop(address->sa_family, bytes, text, sizeof(text)))
@@ -186,12 +191,14 @@ static int write_text(int dir_fd, const char *text, size_t len, struct stint_err
 
     snprintf(name, sizeof(name), ".coordinator.%d.tmp", (int)getpid());
     (void)unlinkat(dir_fd, name, 0); /* of a coordinator that had this pid */
-    fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                0600);
     if (fd < 0)
         return stint_err_set(err, -errno, "write " STINT_ENDPOINT_NAME);
     errno = 0;
     if (write(fd, text, len) != (ssize_t)len)
-        ret = stint_err_set(err, errno ? -errno : -ENOSPC, "write " STINT_ENDPOINT_NAME);
+        ret =
+            stint_err_set(err, errno ? -errno : -ENOSPC, "write " STINT_ENDPOINT_NAME);
     else if (renameat(dir_fd, name, dir_fd, STINT_ENDPOINT_NAME) < 0)
         ret = stint_err_set(err, -errno, "write " STINT_ENDPOINT_NAME);
     if (ret < 0)
@@ -209,8 +216,9 @@ int stint_endpoint_write(int dir_fd, uint16_t port, struct stint_err *err)
 
     if (gethostname(host, sizeof(host) - 1) < 0)
         return stint_err_set(err, -errno, "name of this host");
-    file = json_pack("{s:i, s:s, s:o, s:i, s:i}", "version", 1, "host", host, "addresses",
-                     own_addresses(), "port", (int)port, "pid", (int)getpid());
+    file =
+        json_pack("{s:i, s:s, s:o, s:i, s:i}", "version", 1, "host", host, "addresses",
+                  own_addresses(), "port", (int)port, "pid", (int)getpid());
     if (!file)
         return stint_err_set(err, -ENOMEM, "write " STINT_ENDPOINT_NAME);
     ret = stint_yaml_dump(file, &text, &len, err);

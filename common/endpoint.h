@@ -23,7 +23,8 @@ struct stint_endpoint {
 /* Read it; it is not trusted (who answers there has to prove the key).
  * Returns 0 (stint_endpoint_deinit() by the caller); -ENOENT when there is no
  * coordinator; -EBADMSG or another -errno; *err is set. */
-int stint_endpoint_read(int dir_fd, struct stint_endpoint *endpoint,
+int stint_endpoint_read(int dir_fd,
+                        struct stint_endpoint *endpoint,
                         struct stint_err *err);
 
 /* Write it for a coordinator that listens on this port on all addresses of this host.

@@ -14,7 +14,8 @@ int stint_fault(const char *name)
     const char *chosen = getenv("STINT_FAULT"), *once = getenv("STINT_FAULT_ONCE");
     size_t len = strlen(name);
 
-    if (!chosen || strncmp(chosen, name, len) != 0 || (chosen[len] && chosen[len] != ':'))
+    if (!chosen || strncmp(chosen, name, len) != 0
+        || (chosen[len] && chosen[len] != ':'))
         return 0;
     if (++hits != (chosen[len] ? atoi(chosen + len + 1) : 1))
         return 0;

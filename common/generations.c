@@ -19,7 +19,8 @@
 
 #define LINK_TMP ".manifest.yaml.tmp"
 
-const char *stint_generation_name(uint64_t generation, int unfinished,
+const char *stint_generation_name(uint64_t generation,
+                                  int unfinished,
                                   char buf[STINT_GENERATION_NAME_MAX])
 {
     snprintf(buf, STINT_GENERATION_NAME_MAX, "gen-%06" PRIu64 "%s", generation,
@@ -72,7 +73,10 @@ static int compare_numbers(const void *a, const void *b)
 }
 
 /* All generations that are unfinished or not, ascending. */
-static int list_numbers(int dir_fd, int want_unfinished, uint64_t **numbers, size_t *count,
+static int list_numbers(int dir_fd,
+                        int want_unfinished,
+                        uint64_t **numbers,
+                        size_t *count,
                         struct stint_err *err)
 {
     STINT_AUTO_CLOSEDIR DIR *dir = open_listing(dir_fd, ".");
@@ -216,7 +220,8 @@ static int point_to(int dir_fd, uint64_t generation, struct stint_err *err)
         return stint_err_set(err, -errno, "make a symlink to %s", target);
     stint_fault_kill("dir-symlink");
     if (renameat(dir_fd, LINK_TMP, dir_fd, STINT_MANIFEST_NAME) < 0) {
-        int ret = stint_err_set(err, -errno, "point " STINT_MANIFEST_NAME " to %s", name);
+        int ret =
+            stint_err_set(err, -errno, "point " STINT_MANIFEST_NAME " to %s", name);
 
         (void)unlinkat(dir_fd, LINK_TMP, 0); /* cleaned at the next start */
         return ret;

@@ -134,13 +134,14 @@ static void read_bool(struct reader *r, const char *name, int *out)
 }
 
 /* Room for a list's items; NULL where there are none. */
-static void *read_list(struct reader *r, const char *name, size_t max, size_t size,
-                       size_t *count)
+static void *
+read_list(struct reader *r, const char *name, size_t max, size_t size, size_t *count)
 {
     const json_t *list = json_object_get(r->object, name);
     void *room;
 
-    if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > max) {
+    if (!json_is_array(list) || json_array_size(list) == 0
+        || json_array_size(list) > max) {
         complain(r, name, "is missing, empty or too long");
         return NULL;
     }
@@ -237,7 +238,9 @@ static void read_group(struct reader *r, struct stint_manifest_group *g)
         check_image(r, g);
 }
 
-static int read_manifest(const json_t *file, uint64_t generation, struct stint_manifest *m,
+static int read_manifest(const json_t *file,
+                         uint64_t generation,
+                         struct stint_manifest *m,
                          struct stint_err *err)
 {
     struct reader r = {.object = file, .where = STINT_MANIFEST_NAME, .err = err};
@@ -276,8 +279,11 @@ static int read_manifest(const json_t *file, uint64_t generation, struct stint_m
     return r.ret;
 }
 
-int stint_manifest_parse(const char *text, size_t len, uint64_t generation,
-                         struct stint_manifest *m, struct stint_err *err)
+int stint_manifest_parse(const char *text,
+                         size_t len,
+                         uint64_t generation,
+                         struct stint_manifest *m,
+                         struct stint_err *err)
 {
     struct stint_manifest read = {0};
     json_t *file = NULL;
@@ -328,7 +334,9 @@ static int load_text(int fd, char **text, size_t *len, struct stint_err *err)
     return 0;
 }
 
-int stint_manifest_read(int dir_fd, uint64_t generation, struct stint_manifest *m,
+int stint_manifest_read(int dir_fd,
+                        uint64_t generation,
+                        struct stint_manifest *m,
                         struct stint_err *err)
 {
     char name[STINT_GENERATION_NAME_MAX], path[PATH_MAX];

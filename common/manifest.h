@@ -17,9 +17,9 @@
 /* One file of a group. `xxh3` is header_xxh3 of its image header, which covers,
  * through meta_xxh3 and the checksums of records and extents, every byte. */
 struct stint_manifest_file {
-    char *name; /* plain file name: no '/', not "." or ".." */
-    char *kind; /* "process", "group", "shared" */
-    char *comm; /* may be "" */
+    char *name;  /* plain file name: no '/', not "." or ".." */
+    char *kind;  /* "process", "group", "shared" */
+    char *comm;  /* may be "" */
     int64_t pid; /* as the program sees it; 0 for group and shared */
     uint64_t bytes;
     uint64_t xxh3;
@@ -27,7 +27,7 @@ struct stint_manifest_file {
 
 /* What one agent's program was: one root process and all below it. */
 struct stint_manifest_group {
-    char *name;    /* "main", "batch", ... unique in a generation */
+    char *name; /* "main", "batch", ... unique in a generation */
     char *host;
     char *kernel;  /* release of the host's kernel, or "" */
     char *command; /* for people */
@@ -42,19 +42,19 @@ struct stint_manifest_group {
 
 struct stint_manifest {
     uint64_t generation;
-    char gen_id[33];       /* 32 lower-case hex digits */
-    uint64_t parent;       /* generation it builds on; 0 = stands alone */
+    char gen_id[33];        /* 32 lower-case hex digits */
+    uint64_t parent;        /* generation it builds on; 0 = stands alone */
     uint64_t restored_from; /* generation this run started from; 0 = from the start */
     char *stint_version;
-    char *slurm_job;       /* "" when it is none */
-    uint64_t run;          /* 1 for the first run of the job, then one more each restart */
-    int64_t started;       /* seconds since 1970 */
+    char *slurm_job; /* "" when it is none */
+    uint64_t run;    /* 1 for the first run of the job, then one more each restart */
+    int64_t started; /* seconds since 1970 */
     int64_t committed;
-    uint64_t duration_ms;  /* from the start to everything written */
-    uint64_t stall_ms;     /* the longest of the groups */
-    uint64_t bytes;        /* of all files */
+    uint64_t duration_ms; /* from the start to everything written */
+    uint64_t stall_ms;    /* the longest of the groups */
+    uint64_t bytes;       /* of all files */
     uint64_t processes;
-    int held;              /* the programs did not run after it (final checkpoint) */
+    int held; /* the programs did not run after it (final checkpoint) */
     struct stint_manifest_group *groups;
     size_t ngroups;
 };
@@ -64,7 +64,8 @@ void stint_manifest_deinit(struct stint_manifest *m);
 
 /* Write manifest.yaml into the generation's directory (0600) and fsync it.
  * Returns 0, or -errno with *err set; then no manifest.yaml is there. */
-int stint_manifest_write(const struct stint_manifest *m, int gen_fd,
+int stint_manifest_write(const struct stint_manifest *m,
+                         int gen_fd,
                          struct stint_err *err);
 
 /* Read gen-NNNNNN/manifest.yaml below DIR; generation 0 means the newest committed.
@@ -75,19 +76,24 @@ int stint_manifest_write(const struct stint_manifest *m, int gen_fd,
  * Returns 0; -ENOENT when there is no such generation; -EBADMSG when the manifest is
  * damaged; another -errno; *err is set.
  */
-int stint_manifest_read(int dir_fd, uint64_t generation, struct stint_manifest *m,
+int stint_manifest_read(int dir_fd,
+                        uint64_t generation,
+                        struct stint_manifest *m,
                         struct stint_err *err);
 
 /* The same from text in memory; `generation` is the number it must have, 0 = any. */
-int stint_manifest_parse(const char *text, size_t len, uint64_t generation,
-                         struct stint_manifest *m, struct stint_err *err);
+int stint_manifest_parse(const char *text,
+                         size_t len,
+                         uint64_t generation,
+                         struct stint_manifest *m,
+                         struct stint_err *err);
 
-/* As JSON, for programs that read what a command prints. Returns a new reference, or NULL
- * when a text in it is no UTF-8 or memory is short. */
+/* As JSON, for programs that read what a command prints. Returns a new reference, or
+ * NULL when a text in it is no UTF-8 or memory is short. */
 json_t *stint_manifest_json(const struct stint_manifest *m);
 
 /* Find a group by name, or NULL. */
-const struct stint_manifest_group *
-stint_manifest_group(const struct stint_manifest *m, const char *name);
+const struct stint_manifest_group *stint_manifest_group(const struct stint_manifest *m,
+                                                        const char *name);
 
 #endif

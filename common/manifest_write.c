@@ -22,10 +22,10 @@ static json_t *group_json(const struct stint_manifest_group *g)
         char hex[17];
 
         snprintf(hex, sizeof(hex), "%016" PRIx64, f->xxh3);
-        if (json_array_append_new(files, json_pack("{s:s, s:s, s:o, s:I, s:I, s:s}", "name",
-                                                   f->name, "kind", f->kind, "comm",
-                                                   stint_json_text(f->comm), "pid",
-                                                   (json_int_t)f->pid, "bytes",
+        if (json_array_append_new(files, json_pack("{s:s, s:s, s:o, s:I, s:I, s:s}",
+                                                   "name", f->name, "kind", f->kind,
+                                                   "comm", stint_json_text(f->comm),
+                                                   "pid", (json_int_t)f->pid, "bytes",
                                                    (json_int_t)f->bytes, "xxh3", hex))
             < 0) {
             json_decref(files);
@@ -33,8 +33,8 @@ static json_t *group_json(const struct stint_manifest_group *g)
         }
     }
     /* a NULL in "o" makes the whole NULL */
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name,
-                     "host", g->host, "kernel", g->kernel, "command",
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name",
+                     g->name, "host", g->host, "kernel", g->kernel, "command",
                      stint_json_text(g->command), "image", g->image, "root_pid",
                      (json_int_t)g->root_pid, "processes", (json_int_t)g->processes,
                      "bytes", (json_int_t)g->bytes, "stall_ms", (json_int_t)g->stall_ms,
@@ -51,15 +51,17 @@ json_t *stint_manifest_json(const struct stint_manifest *m)
             groups = NULL;
         }
     return json_pack(
-        "{s:i, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, "
+        "{s:i, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, "
+        "s:o, "
         "s:b}",
-        "stint", STINT_MANIFEST_VERSION, "generation", (json_int_t)m->generation, "gen_id",
-        m->gen_id, "parent", (json_int_t)m->parent, "restored_from",
+        "stint", STINT_MANIFEST_VERSION, "generation", (json_int_t)m->generation,
+        "gen_id", m->gen_id, "parent", (json_int_t)m->parent, "restored_from",
         (json_int_t)m->restored_from, "stint_version", m->stint_version, "slurm_job",
         m->slurm_job, "run", (json_int_t)m->run, "started", (json_int_t)m->started,
-        "committed", (json_int_t)m->committed, "duration_ms", (json_int_t)m->duration_ms,
-        "stall_ms", (json_int_t)m->stall_ms, "bytes", (json_int_t)m->bytes, "processes",
-        (json_int_t)m->processes, "held", m->held, "groups", groups,
+        "committed", (json_int_t)m->committed, "duration_ms",
+        (json_int_t)m->duration_ms, "stall_ms", (json_int_t)m->stall_ms, "bytes",
+        (json_int_t)m->bytes, "processes", (json_int_t)m->processes, "held", m->held,
+        "groups", groups,
         /* at the end, so that a manifest cut between two groups is seen to be */
         "complete", 1);
 }
@@ -85,7 +87,9 @@ static int write_text(int gen_fd, const char *text, size_t len)
     return fsync(fd) < 0 ? -errno : 0;
 }
 
-int stint_manifest_write(const struct stint_manifest *m, int gen_fd, struct stint_err *err)
+int stint_manifest_write(const struct stint_manifest *m,
+                         int gen_fd,
+                         struct stint_err *err)
 {
     STINT_AUTO_FREE char *text = NULL;
     struct stint_manifest back;
@@ -107,7 +111,8 @@ int stint_manifest_write(const struct stint_manifest *m, int gen_fd, struct stin
     ret = write_text(gen_fd, text, len);
     if (ret < 0) {
         if (ret != -EEXIST)
-            (void)unlinkat(gen_fd, STINT_MANIFEST_NAME, 0); /* dropped with the directory */
+            (void)unlinkat(gen_fd, STINT_MANIFEST_NAME,
+                           0); /* dropped with the directory */
         return stint_err_set(err, ret, "write " STINT_MANIFEST_NAME);
     }
     return 0;

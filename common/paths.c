@@ -16,10 +16,8 @@
 static const struct {
     const char *name, *folder;
 } parts[] = {
-    {"libstint.so", "runtime"},
-    {"stint-restorer", "runtime/restorer"},
-    {"stint-slurm", "spank"},
-    {"spank_stint.so", "spank"},
+    {"libstint.so", "runtime"}, {"stint-restorer", "runtime/restorer"},
+    {"stint-slurm", "spank"},   {"spank_stint.so", "spank"},
     {"stint", "coordinator"},
 };
 
@@ -66,7 +64,8 @@ static int build_root(const char *self, char root[PATH_MAX])
 }
 
 /* True, with *path set, when dir/name can be read. */
-static int try_place(const char *dir, const char *name, char **path, char tried[PATH_MAX])
+static int
+try_place(const char *dir, const char *name, char **path, char tried[PATH_MAX])
 {
     char *candidate;
     size_t used;
@@ -96,8 +95,9 @@ int stint_path_find(const char *name, char **path, struct stint_err *err)
         if (try_place(dir, name, path, tried))
             return 0;
     }
-    if (try_place(strcmp(name, "stint") == 0 ? STINT_BINDIR : STINT_LIBEXECDIR, name, path,
-                  tried))
+    if (try_place(strcmp(name, "stint") == 0 ? STINT_BINDIR : STINT_LIBEXECDIR, name,
+                  path, tried))
         return 0;
-    return stint_err_set(err, -ENOENT, "%s is not installed (looked for %s).", name, tried);
+    return stint_err_set(err, -ENOENT, "%s is not installed (looked for %s).", name,
+                         tried);
 }

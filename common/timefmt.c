@@ -13,8 +13,8 @@
 struct fields {
     uint64_t value[FIELDS_MAX];
     unsigned count;
-    int days;   /* the first one stands before '-' */
-    char unit;  /* letter at the end, or 0 */
+    int days;  /* the first one stands before '-' */
+    char unit; /* letter at the end, or 0 */
 };
 
 static int is_digit(char c)
@@ -117,13 +117,14 @@ int stint_duration_parse(const char *text, uint32_t *seconds, struct stint_err *
     if (ret == 0 && sum > STINT_DURATION_MAX)
         ret = -ERANGE;
     if (ret == -ERANGE)
-        return stint_err_set(err, ret, "'%.64s' is too long a time (at most ten years).",
-                             text);
-    if (ret < 0)
         return stint_err_set(err, ret,
-                             "'%.64s' is no duration: write seconds, or 90s, 30m, 2h, 1d, "
-                             "mm:ss, hh:mm:ss, d-hh, d-hh:mm or d-hh:mm:ss.",
-                             text);
+                             "'%.64s' is too long a time (at most ten years).", text);
+    if (ret < 0)
+        return stint_err_set(
+            err, ret,
+            "'%.64s' is no duration: write seconds, or 90s, 30m, 2h, 1d, "
+            "mm:ss, hh:mm:ss, d-hh, d-hh:mm or d-hh:mm:ss.",
+            text);
     *seconds = (uint32_t)sum;
     return 0;
 }

@@ -20,16 +20,16 @@
 #include "common/cleanup.h"
 #include "common/endpoint.h"
 
-#define MAGIC          "STINT/1\n"
-#define MAGIC_LEN      8
-#define NONCE_LEN      32
-#define HEADER_LEN     crypto_secretstream_xchacha20poly1305_HEADERBYTES
-#define TAG_LEN        crypto_secretstream_xchacha20poly1305_ABYTES
-#define LEN_LEN        4
-#define STRANGER_MAX   (64u << 10) /* frame of a peer that has proved nothing yet */
-#define CONNECT_S      3           /* for each address */
-#define FINISH_S       5
-#define DEAD_PEER_MS   20000
+#define MAGIC        "STINT/1\n"
+#define MAGIC_LEN    8
+#define NONCE_LEN    32
+#define HEADER_LEN   crypto_secretstream_xchacha20poly1305_HEADERBYTES
+#define TAG_LEN      crypto_secretstream_xchacha20poly1305_ABYTES
+#define LEN_LEN      4
+#define STRANGER_MAX (64u << 10) /* frame of a peer that has proved nothing yet */
+#define CONNECT_S    3           /* for each address */
+#define FINISH_S     5
+#define DEAD_PEER_MS 20000
 
 enum wire_state {
     WIRE_CONNECTING,
@@ -56,8 +56,8 @@ struct stint_wire {
     crypto_secretstream_xchacha20poly1305_state push, pull;
     struct stint_endpoint endpoint; /* connecting side */
     size_t next_address;
-    json_t *hello; /* connecting side: sent on each attempt */
-    json_t *early; /* queued before the peer has authenticated */
+    json_t *hello;     /* connecting side: sent on each attempt */
+    json_t *early;     /* queued before the peer has authenticated */
     unsigned refusals; /* addresses where nobody listened */
     char reason[256];  /* why it ended; of the first address that failed */
 };
@@ -69,8 +69,8 @@ static int connect_next(struct stint_wire *w);
 
 /* --- life time ----------------------------------------------------------- */
 
-/* bufferevent_free() would close the descriptor only when the loop runs again: the other
- * side is to notice now. */
+/* bufferevent_free() would close the descriptor only when the loop runs again: the
+ * other side is to notice now. */
 static void drop_connection(struct stint_wire *w)
 {
     if (w->bev) {
@@ -185,8 +185,8 @@ static int send_frame(struct stint_wire *w, json_t *message)
         return -ENOMEM;
     length = htonl((uint32_t)(len + TAG_LEN));
     memcpy(frame, &length, LEN_LEN);
-    if (crypto_secretstream_xchacha20poly1305_push(&w->push, frame + LEN_LEN, NULL,
-                                                   (unsigned char *)text, len, NULL, 0, 0)
+    if (crypto_secretstream_xchacha20poly1305_push(
+            &w->push, frame + LEN_LEN, NULL, (unsigned char *)text, len, NULL, 0, 0)
         != 0)
         return -EINVAL;
     if (bufferevent_write(w->bev, frame, LEN_LEN + len + TAG_LEN) < 0)
@@ -235,7 +235,8 @@ static int send_early(struct stint_wire *w)
     size_t index;
     json_t *message;
 
-    json_array_foreach(w->early, index, message) {
+    json_array_foreach(w->early, index, message)
+    {
         int ret = send_frame(w, message);
 
         if (ret < 0)
@@ -257,9 +258,11 @@ int stint_wire_was_refused(const struct stint_wire *w)
 
 /* --- handshake --------------------------------------------------------------- */
 
-static void derive_key(const struct stint_wire *w, const char *direction,
+static void derive_key(const struct stint_wire *w,
+                       const char *direction,
                        const unsigned char *client_nonce,
-                       const unsigned char *server_nonce, unsigned char *key)
+                       const unsigned char *server_nonce,
+                       unsigned char *key)
 {
     crypto_generichash_state hash;
 
@@ -275,14 +278,17 @@ static void derive_key(const struct stint_wire *w, const char *direction,
 }
 
 /* The stream that the side `of_client` sends. */
-static void stream_key(const struct stint_wire *w, int of_client,
-                       const unsigned char *peer_nonce, unsigned char *key)
+static void stream_key(const struct stint_wire *w,
+                       int of_client,
+                       const unsigned char *peer_nonce,
+                       unsigned char *key)
 {
     derive_key(w, of_client ? "c2s" : "s2c", w->is_client ? w->nonce : peer_nonce,
                w->is_client ? peer_nonce : w->nonce, key);
 }
 
-/* The peer's nonce is kept in `pull`'s place until its header comes: both are public. */
+/* The peer's nonce is kept in `pull`'s place until its header comes: both are public.
+ */
 static int take_nonce(struct stint_wire *w, struct evbuffer *in)
 {
     unsigned char got[MAGIC_LEN + NONCE_LEN], header[HEADER_LEN];
@@ -384,8 +390,8 @@ static int dispatch(struct stint_wire *w, json_t *message)
         ret = send_early(w);
     }
     if (ret == 0)
-        w->callbacks->message(w, json_string_value(json_object_get(message, "t")), message,
-                              w->arg);
+        w->callbacks->message(w, json_string_value(json_object_get(message, "t")),
+                              message, w->arg);
     json_decref(message);
     return ret;
 }
@@ -476,7 +482,8 @@ static void set_options(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+                     sizeof(timeout_ms));
 }
 
 static int attach(struct stint_wire *w, int fd)
@@ -485,7 +492,8 @@ static int attach(struct stint_wire *w, int fd)
     if (!w->bev)
         return -ENOMEM;
     bufferevent_setcb(w->bev, on_read, on_write, on_event, w);
-    bufferevent_setwatermark(w->bev, EV_READ, 0, LEN_LEN + TAG_LEN + STINT_WIRE_FRAME_MAX);
+    bufferevent_setwatermark(w->bev, EV_READ, 0,
+                             LEN_LEN + TAG_LEN + STINT_WIRE_FRAME_MAX);
     if (bufferevent_enable(w->bev, EV_READ | EV_WRITE) < 0)
         return -ENOMEM;
     return 0;
@@ -495,10 +503,12 @@ static int attach(struct stint_wire *w, int fd)
 static int connect_next(struct stint_wire *w)
 {
     while (w->next_address < w->endpoint.count) {
-        const struct sockaddr_storage *address = &w->endpoint.addresses[w->next_address++];
+        const struct sockaddr_storage *address =
+            &w->endpoint.addresses[w->next_address++];
         socklen_t len = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                        : sizeof(struct sockaddr_in);
-        int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd =
+            socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         if (fd < 0)
             continue;
@@ -511,7 +521,8 @@ static int connect_next(struct stint_wire *w)
         }
         w->state = WIRE_CONNECTING;
         set_timer(w, CONNECT_S);
-        if (bufferevent_socket_connect(w->bev, (const struct sockaddr *)address, (int)len)
+        if (bufferevent_socket_connect(w->bev, (const struct sockaddr *)address,
+                                       (int)len)
             == 0)
             return 0;
         drop_connection(w);
@@ -519,8 +530,10 @@ static int connect_next(struct stint_wire *w)
     return -ENOENT;
 }
 
-static int wire_new(struct event_base *base, const struct stint_wire_callbacks *callbacks,
-                    void *arg, struct stint_wire **out)
+static int wire_new(struct event_base *base,
+                    const struct stint_wire_callbacks *callbacks,
+                    void *arg,
+                    struct stint_wire **out)
 {
     struct stint_wire *w;
 
@@ -542,9 +555,13 @@ static int wire_new(struct event_base *base, const struct stint_wire_callbacks *
     return 0;
 }
 
-int stint_wire_connect(struct event_base *base, const char *dir, json_t *hello,
-                       const struct stint_wire_callbacks *callbacks, void *arg,
-                       struct stint_wire **wire, struct stint_err *err)
+int stint_wire_connect(struct event_base *base,
+                       const char *dir,
+                       json_t *hello,
+                       const struct stint_wire_callbacks *callbacks,
+                       void *arg,
+                       struct stint_wire **wire,
+                       struct stint_err *err)
 {
     STINT_AUTO_CLOSE int dir_fd = -1;
     struct stint_wire *w = NULL;
@@ -575,9 +592,13 @@ int stint_wire_connect(struct event_base *base, const char *dir, json_t *hello,
     return 0;
 }
 
-int stint_wire_accept(struct event_base *base, int fd, const struct stint_key *key,
-                      const struct stint_wire_callbacks *callbacks, void *arg,
-                      struct stint_wire **wire, struct stint_err *err)
+int stint_wire_accept(struct event_base *base,
+                      int fd,
+                      const struct stint_key *key,
+                      const struct stint_wire_callbacks *callbacks,
+                      void *arg,
+                      struct stint_wire **wire,
+                      struct stint_err *err)
 {
     struct stint_wire *w = NULL;
     int ret;
@@ -612,5 +633,6 @@ void stint_wire_finish(struct stint_wire *w)
     w->state = WIRE_FINISHING;
     set_timer(w, FINISH_S);
     if (stint_wire_pending(w) == 0)
-        (void)shutdown(bufferevent_getfd(w->bev), SHUT_WR); /* gone already: EOF follows */
+        (void)shutdown(bufferevent_getfd(w->bev),
+                       SHUT_WR); /* gone already: EOF follows */
 }

@@ -11,15 +11,16 @@
 
 #include "common/endpoint.h"
 
-const char *stint_json_string(const json_t *object, const char *name, const char *otherwise)
+const char *
+stint_json_string(const json_t *object, const char *name, const char *otherwise)
 {
     const char *text = json_string_value(json_object_get(object, name));
 
     return text ? text : otherwise;
 }
 
-int64_t stint_json_int(const json_t *object, const char *name, int64_t min, int64_t max,
-                       int64_t otherwise)
+int64_t stint_json_int(
+    const json_t *object, const char *name, int64_t min, int64_t max, int64_t otherwise)
 {
     const json_t *member = json_object_get(object, name);
     json_int_t value = json_integer_value(member);
@@ -62,7 +63,8 @@ struct call {
     char reason[256];
 };
 
-static void on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
+static void
+on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
 {
     struct call *call = arg;
 
@@ -97,7 +99,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 static const struct stint_wire_callbacks call_callbacks = {on_message, on_closed};
 
-static int run_call(struct call *call, const char *dir, json_t *request, int timeout_ms,
+static int run_call(struct call *call,
+                    const char *dir,
+                    json_t *request,
+                    int timeout_ms,
                     struct stint_err *err)
 {
     struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
@@ -105,8 +110,8 @@ static int run_call(struct call *call, const char *dir, json_t *request, int tim
     int ret;
 
     ret = stint_wire_connect(call->base, dir,
-                             json_pack("{s:s, s:s, s:i}", "t", "hello", "role", "client",
-                                       "version", STINT_WIRE_VERSION),
+                             json_pack("{s:s, s:s, s:i}", "t", "hello", "role",
+                                       "client", "version", STINT_WIRE_VERSION),
                              &call_callbacks, call, &wire, err);
     if (ret < 0) {
         json_decref(request);
@@ -124,8 +129,12 @@ static int run_call(struct call *call, const char *dir, json_t *request, int tim
     return ret;
 }
 
-int stint_wire_call(const char *dir, json_t *request, int timeout_ms,
-                    void (*note)(const char *text, void *arg), void *arg, json_t **reply,
+int stint_wire_call(const char *dir,
+                    json_t *request,
+                    int timeout_ms,
+                    void (*note)(const char *text, void *arg),
+                    void *arg,
+                    json_t **reply,
                     struct stint_err *err)
 {
     struct call call = {.note = note, .arg = arg};
@@ -154,6 +163,7 @@ int stint_wire_call(const char *dir, json_t *request, int timeout_ms,
         return STINT_WIRE_E_NONE;
     if (call.is_timed_out)
         return stint_err_set(err, -ETIMEDOUT, "the coordinator of %s", dir);
-    return stint_err_set(err, -ECONNRESET, "the coordinator of %s does not answer (%s).", dir,
+    return stint_err_set(err, -ECONNRESET,
+                         "the coordinator of %s does not answer (%s).", dir,
                          call.reason);
 }

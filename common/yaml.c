@@ -211,10 +211,12 @@ static int emit_object(yaml_emitter_t *e, const json_t *value)
     const char *key;
     json_t *member;
 
-    if (!yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE)
+    if (!yaml_mapping_start_event_initialize(&event, NULL, NULL, 1,
+                                             YAML_BLOCK_MAPPING_STYLE)
         || !yaml_emitter_emit(e, &event))
         return 0;
-    json_object_foreach((json_t *)value, key, member) {
+    json_object_foreach((json_t *)value, key, member)
+    {
         if (!emit_scalar(e, key, YAML_PLAIN_SCALAR_STYLE) || !emit_value(e, member))
             return 0;
     }
@@ -231,7 +233,8 @@ static int emit_array(yaml_emitter_t *e, const json_t *value)
                                               YAML_BLOCK_SEQUENCE_STYLE)
         || !yaml_emitter_emit(e, &event))
         return 0;
-    json_array_foreach(value, index, item) {
+    json_array_foreach(value, index, item)
+    {
         if (!emit_value(e, item))
             return 0;
     }
@@ -248,7 +251,8 @@ static int emit_value(yaml_emitter_t *e, const json_t *value)
     case JSON_ARRAY:
         return emit_array(e, value);
     case JSON_STRING:
-        return emit_scalar(e, json_string_value(value), YAML_DOUBLE_QUOTED_SCALAR_STYLE);
+        return emit_scalar(e, json_string_value(value),
+                           YAML_DOUBLE_QUOTED_SCALAR_STYLE);
     case JSON_INTEGER:
         snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
                  json_integer_value(value));
@@ -277,11 +281,15 @@ static int emit_document(yaml_emitter_t *e, const json_t *value)
            && yaml_emitter_emit(e, &event)
            && yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1)
            && yaml_emitter_emit(e, &event) && emit_value(e, value)
-           && yaml_document_end_event_initialize(&event, 1) && yaml_emitter_emit(e, &event)
-           && yaml_stream_end_event_initialize(&event) && yaml_emitter_emit(e, &event);
+           && yaml_document_end_event_initialize(&event, 1)
+           && yaml_emitter_emit(e, &event) && yaml_stream_end_event_initialize(&event)
+           && yaml_emitter_emit(e, &event);
 }
 
-int stint_yaml_dump(const json_t *value, char **text, size_t *len, struct stint_err *err)
+int stint_yaml_dump(const json_t *value,
+                    char **text,
+                    size_t *len,
+                    struct stint_err *err)
 {
     yaml_emitter_t emitter;
     char *buffer = NULL;
@@ -310,7 +318,10 @@ int stint_yaml_dump(const json_t *value, char **text, size_t *len, struct stint_
     return 0;
 }
 
-int stint_yaml_uint(const json_t *object, const char *name, uint64_t max, uint64_t *value)
+int stint_yaml_uint(const json_t *object,
+                    const char *name,
+                    uint64_t max,
+                    uint64_t *value)
 {
     const char *text = json_string_value(json_object_get(object, name));
     uint64_t sum = 0;

@@ -16,16 +16,20 @@
 static const char help_text[] =
     "usage: stint checkpoint [--kill] [--timeout TIME] [--json] DIR\n"
     "\n"
-    "Writes a checkpoint of everything that runs under the checkpoint directory DIR (or\n"
+    "Writes a checkpoint of everything that runs under the checkpoint directory DIR "
+    "(or\n"
     "the Slurm job DIR), and returns when it is complete, on disk, and the one that\n"
-    "`stint restart` takes. When it cannot be written, the programs go on as if nothing\n"
+    "`stint restart` takes. When it cannot be written, the programs go on as if "
+    "nothing\n"
     "had been, the checkpoint before stays, and the reason is said.\n"
     "\n"
     "options:\n"
     "  -k, --kill          end the programs with it: nothing that they do after the\n"
-    "                      checkpoint is done again after a restart. Returns when they\n"
+    "                      checkpoint is done again after a restart. Returns when "
+    "they\n"
     "                      have ended and DIR can be restarted from\n"
-    "      --timeout TIME  wait no longer than TIME for the answer (the checkpoint itself\n"
+    "      --timeout TIME  wait no longer than TIME for the answer (the checkpoint "
+    "itself\n"
     "                      is not stopped by that)\n"
     "      --json          print the result as one JSON object: ok, code, message,\n"
     "                      generation, bytes, duration_ms, stall_ms, processes\n"
@@ -34,10 +38,12 @@ static const char help_text[] =
     "exit status: 0 it is committed\n"
     "             1 it failed, or nothing runs there\n"
     "             2 usage\n"
-    "            75 not now, try again: a program was just ending, or the time was over\n"
+    "            75 not now, try again: a program was just ending, or the time was "
+    "over\n"
     "\n"
     "examples: stint checkpoint /scratch/me/job7\n"
-    "          stint checkpoint --kill /scratch/me/job7 && stint restart /scratch/me/job7\n"
+    "          stint checkpoint --kill /scratch/me/job7 && stint restart "
+    "/scratch/me/job7\n"
     "          stint checkpoint 4711        # the Slurm job 4711\n";
 
 static const struct option options[] = {
@@ -136,12 +142,12 @@ int cmd_checkpoint(int argc, char **argv)
         case ':':
             return command_usage("checkpoint", "%s wants a value", argv[optind - 1]);
         default:
-            return command_usage("checkpoint", "there is no option %s", argv[optind - 1]);
+            return command_usage("checkpoint", "there is no option %s",
+                                 argv[optind - 1]);
         }
     }
     if (optind + 1 != argc)
-        return command_usage("checkpoint", "%s", optind < argc
-                                                     ? "only one DIR at a time"
-                                                     : "which DIR?");
+        return command_usage("checkpoint", "%s",
+                             optind < argc ? "only one DIR at a time" : "which DIR?");
     return ask(argv[optind], wants_end, json, timeout_ms);
 }

@@ -19,25 +19,33 @@ static const char help_text[] =
     "usage: stint coordinator -d DIR [options]\n"
     "\n"
     "Serves a checkpoint directory: starts checkpoints, commits them, and removes old\n"
-    "ones. `stint launch` and `stint restart` start one by themselves. It ends when the\n"
+    "ones. `stint launch` and `stint restart` start one by themselves. It ends when "
+    "the\n"
     "last program has ended, or after 30 s in which none has come.\n"
     "\n"
     "options:\n"
-    "  -d DIR                 the checkpoint directory; made if it is not there (0700)\n"
-    "  -i, --interval TIME    a checkpoint every TIME: 90 or 90s, 30m, 2h, mm:ss, hh:mm:ss,\n"
+    "  -d DIR                 the checkpoint directory; made if it is not there "
+    "(0700)\n"
+    "  -i, --interval TIME    a checkpoint every TIME: 90 or 90s, 30m, 2h, mm:ss, "
+    "hh:mm:ss,\n"
     "                         d-hh:mm; 0 (the default) = only on request\n"
     "      --keep N           keep the newest N checkpoints (default 2)\n"
     "      --on-unsupported=refuse|ignore\n"
-    "                         what a process has that cannot be restored makes a checkpoint\n"
+    "                         what a process has that cannot be restored makes a "
+    "checkpoint\n"
     "                         fail (default), or is left out\n"
-    "      --slurm-job ID     belongs to this Slurm job: make a last checkpoint before its\n"
+    "      --slurm-job ID     belongs to this Slurm job: make a last checkpoint before "
+    "its\n"
     "                         time is over, and queue it again\n"
-    "      --margin TIME      begin with that at least TIME before the end (default 15)\n"
-    "      --ready-fd N       write `ready` or `error TEXT` to descriptor N when it is\n"
+    "      --margin TIME      begin with that at least TIME before the end (default "
+    "15)\n"
+    "      --ready-fd N       write `ready` or `error TEXT` to descriptor N when it "
+    "is\n"
     "                         decided, and log to DIR/log only\n"
     "  -h, --help\n"
     "\n"
-    "exit status: 0 ended; 1 failed; 2 usage; 75 another coordinator has the directory\n"
+    "exit status: 0 ended; 1 failed; 2 usage; 75 another coordinator has the "
+    "directory\n"
     "\n"
     "files: DIR/key             the job's key; who can read it can control the job\n"
     "       DIR/coordinator.yaml where the coordinator listens\n"
@@ -65,8 +73,8 @@ static const struct option options[] = {
     {0},
 };
 
-static int parse_number(const char *text, unsigned long min, unsigned long max,
-                        unsigned long *out)
+static int
+parse_number(const char *text, unsigned long min, unsigned long max, unsigned long *out)
 {
     size_t len = strlen(text);
     unsigned long value;
@@ -80,8 +88,11 @@ static int parse_number(const char *text, unsigned long min, unsigned long max,
     return 0;
 }
 
-static int take_option(int option, const char *value, struct coordinator_config *config,
-                       int *ready_fd, struct stint_err *err)
+static int take_option(int option,
+                       const char *value,
+                       struct coordinator_config *config,
+                       int *ready_fd,
+                       struct stint_err *err)
 {
     unsigned long number = 0;
 
@@ -169,7 +180,8 @@ int cmd_coordinator(int argc, char **argv)
         if (option == ':')
             return command_usage("coordinator", "%s wants a value", argv[optind - 1]);
         if (option == '?')
-            return command_usage("coordinator", "there is no option %s", argv[optind - 1]);
+            return command_usage("coordinator", "there is no option %s",
+                                 argv[optind - 1]);
         if (take_option(option, optarg, &config, &ready_fd, &err) < 0)
             return command_usage("coordinator", "%s", err.text);
     }

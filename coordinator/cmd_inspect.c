@@ -22,15 +22,18 @@
 static const char status_help[] =
     "usage: stint status [--json] DIR\n"
     "\n"
-    "Says what runs under the checkpoint directory DIR (or as the Slurm job DIR), what is\n"
+    "Says what runs under the checkpoint directory DIR (or as the Slurm job DIR), what "
+    "is\n"
     "being written, and what was committed last.\n"
     "\n"
     "options:\n"
-    "      --json   one JSON object: running (bool), state, agents, interval_s, next_in_s,\n"
+    "      --json   one JSON object: running (bool), state, agents, interval_s, "
+    "next_in_s,\n"
     "               checkpoints, failures, failure, running_checkpoint, last, slurm\n"
     "  -h, --help\n"
     "\n"
-    "exit status: 0, whether something runs or not; 1 DIR is no checkpoint directory or the\n"
+    "exit status: 0, whether something runs or not; 1 DIR is no checkpoint directory "
+    "or the\n"
     "             coordinator does not answer; 2 usage\n"
     "\n"
     "example: stint status 4711\n";
@@ -38,11 +41,13 @@ static const char status_help[] =
 static const char list_help[] =
     "usage: stint list [--json] DIR\n"
     "\n"
-    "Lists the checkpoints in DIR that can be restarted from, oldest first; `*` marks the\n"
+    "Lists the checkpoints in DIR that can be restarted from, oldest first; `*` marks "
+    "the\n"
     "one that `stint restart` takes.\n"
     "\n"
     "options:\n"
-    "      --json   an array of objects, as in gen-NNNNNN/manifest.yaml, with `newest`\n"
+    "      --json   an array of objects, as in gen-NNNNNN/manifest.yaml, with "
+    "`newest`\n"
     "  -h, --help\n"
     "\n"
     "exit status: 0; 1 DIR is no checkpoint directory, or a manifest in it is damaged\n"
@@ -54,7 +59,8 @@ static const char list_help[] =
 static const char prune_help[] =
     "usage: stint prune --keep N DIR\n"
     "\n"
-    "Removes the oldest checkpoints in DIR so that N stay. The newest always stays. What\n"
+    "Removes the oldest checkpoints in DIR so that N stay. The newest always stays. "
+    "What\n"
     "interrupted checkpoints left is removed, too, when nothing runs there.\n"
     "\n"
     "options:\n"
@@ -93,9 +99,9 @@ static int parse(const char *command, int argc, char **argv, struct arguments *a
         else if (option == 'h')
             a->is_help = 1;
         else
-            return command_usage(command, option == ':' ? "%s wants a value"
-                                                        : "there is no option %s",
-                                 argv[optind - 1]);
+            return command_usage(
+                command, option == ':' ? "%s wants a value" : "there is no option %s",
+                argv[optind - 1]);
     }
     if (a->is_help)
         return 0;
@@ -127,14 +133,17 @@ static void print_last(const json_t *last)
         return;
     }
     format_time(stint_json_int(last, "committed", 0, INT64_MAX, 0), when);
-    printf("last:      generation %" PRId64 ", committed %s, %s, %s (programs stood still for "
-           "%s)\n",
-           stint_json_int(last, "generation", 0, INT64_MAX, 0), when,
-           stint_size_format((uint64_t)stint_json_int(last, "bytes", 0, INT64_MAX, 0), size),
-           stint_duration_format(
-               (double)stint_json_int(last, "duration_ms", 0, INT64_MAX, 0) / 1000, took),
-           stint_duration_format(
-               (double)stint_json_int(last, "stall_ms", 0, INT64_MAX, 0) / 1000, stall));
+    printf(
+        "last:      generation %" PRId64
+        ", committed %s, %s, %s (programs stood still for "
+        "%s)\n",
+        stint_json_int(last, "generation", 0, INT64_MAX, 0), when,
+        stint_size_format((uint64_t)stint_json_int(last, "bytes", 0, INT64_MAX, 0),
+                          size),
+        stint_duration_format(
+            (double)stint_json_int(last, "duration_ms", 0, INT64_MAX, 0) / 1000, took),
+        stint_duration_format(
+            (double)stint_json_int(last, "stall_ms", 0, INT64_MAX, 0) / 1000, stall));
 }
 
 static void print_running(const json_t *status)
@@ -146,9 +155,11 @@ static void print_running(const json_t *status)
     int64_t next = stint_json_int(status, "next_in_s", 0, INT64_MAX, -1);
     size_t i;
 
-    json_array_foreach(agents, i, agent) {
+    json_array_foreach(agents, i, agent)
+    {
         printf("running:   %s on %s, process %" PRId64 ": %s\n",
-               stint_json_string(agent, "group", "?"), stint_json_string(agent, "host", "?"),
+               stint_json_string(agent, "group", "?"),
+               stint_json_string(agent, "host", "?"),
                stint_json_int(agent, "root_pid", 0, INT64_MAX, 0),
                stint_json_string(agent, "command", "?"));
     }
@@ -160,8 +171,8 @@ static void print_running(const json_t *status)
         printf("now:       generation %" PRId64 ": %s, %s written, for %s\n",
                stint_json_int(now, "generation", 0, INT64_MAX, 0),
                stint_json_string(now, "phase", "?"),
-               stint_size_format((uint64_t)stint_json_int(now, "bytes", 0, INT64_MAX, 0),
-                                 size),
+               stint_size_format(
+                   (uint64_t)stint_json_int(now, "bytes", 0, INT64_MAX, 0), size),
                stint_duration_format(
                    (double)stint_json_int(now, "elapsed_ms", 0, INT64_MAX, 0) / 1000,
                    time_text));
@@ -211,13 +222,13 @@ static json_t *status_at_rest(int fd)
         last = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "generation",
                          (json_int_t)m.generation, "committed", (json_int_t)m.committed,
                          "duration_ms", (json_int_t)m.duration_ms, "stall_ms",
-                         (json_int_t)m.stall_ms, "bytes", (json_int_t)m.bytes, "processes",
-                         (json_int_t)m.processes);
+                         (json_int_t)m.stall_ms, "bytes", (json_int_t)m.bytes,
+                         "processes", (json_int_t)m.processes);
         stint_manifest_deinit(&m);
     }
-    return json_pack("{s:b, s:s, s:s, s:[], s:o}", "running", 0, "state", "none", "failure",
-                     ret == 0 || ret == -ENOENT ? "" : err.text, "agents", "last",
-                     last ? last : json_null());
+    return json_pack("{s:b, s:s, s:s, s:[], s:o}", "running", 0, "state", "none",
+                     "failure", ret == 0 || ret == -ENOENT ? "" : err.text, "agents",
+                     "last", last ? last : json_null());
 }
 
 static json_t *status_of_reply(json_t *reply)
@@ -244,8 +255,8 @@ static int show_status(const char *argument, int json)
 
     ret = command_open(argument, &fd, &dir, &err);
     if (ret == 0)
-        ret = stint_wire_call(dir, json_pack("{s:s}", "command", "status"), STATUS_TIMEOUT_MS,
-                              NULL, NULL, &reply, &err);
+        ret = stint_wire_call(dir, json_pack("{s:s}", "command", "status"),
+                              STATUS_TIMEOUT_MS, NULL, NULL, &reply, &err);
     if (ret < 0) {
         stint_error("%s", err.text);
         return ret == -ETIMEDOUT ? STINT_EXIT_AGAIN : STINT_EXIT_FAILED;
@@ -253,7 +264,8 @@ static int show_status(const char *argument, int json)
     status = ret == STINT_WIRE_E_NONE ? status_at_rest(fd) : status_of_reply(reply);
     (void)json_object_set_new(status, "directory", stint_json_text(dir));
     if (json) {
-        (void)json_dumpf(status, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
+        (void)json_dumpf(status, stdout,
+                         JSON_INDENT(2)); /* main() looks at stdout's state */
         putchar('\n');
     } else {
         print_status(dir, status);
@@ -285,8 +297,9 @@ static void print_row(const struct stint_manifest *m, int is_newest)
     char when[32], size[STINT_SIZE_TEXT_MAX], took[STINT_DURATION_TEXT_MAX];
 
     format_time(m->committed, when);
-    printf("%c %10" PRIu64 "  %s  %10s  %9s  %9" PRIu64 "  %s%s\n", is_newest ? '*' : ' ',
-           m->generation, when, stint_size_format(m->bytes, size),
+    printf("%c %10" PRIu64 "  %s  %10s  %9s  %9" PRIu64 "  %s%s\n",
+           is_newest ? '*' : ' ', m->generation, when,
+           stint_size_format(m->bytes, size),
            stint_duration_format((double)m->duration_ms / 1000, took), m->processes,
            m->groups[0].command, m->ngroups > 1 ? " ..." : "");
 }
@@ -302,7 +315,8 @@ static int list_all(int fd, const uint64_t *numbers, size_t count, json_t *out)
         return STINT_EXIT_FAILED;
     }
     if (!out && count > 0)
-        puts("  generation  committed                  size       took  processes  program");
+        puts("  generation  committed                  size       took  processes  "
+             "program");
     for (size_t i = 0; i < count; i++) {
         struct stint_manifest m;
         json_t *object;
@@ -314,7 +328,8 @@ static int list_all(int fd, const uint64_t *numbers, size_t count, json_t *out)
         }
         if (out) {
             object = stint_manifest_json(&m);
-            (void)json_object_set_new(object, "newest", json_boolean(m.generation == newest));
+            (void)json_object_set_new(object, "newest",
+                                      json_boolean(m.generation == newest));
             (void)json_array_append_new(out, object);
         } else {
             print_row(&m, m.generation == newest);
@@ -344,7 +359,8 @@ static int show_list(const char *argument, int json)
         out = json_array();
     ret = list_all(fd, numbers, count, out);
     if (json) {
-        (void)json_dumpf(out, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
+        (void)json_dumpf(out, stdout,
+                         JSON_INDENT(2)); /* main() looks at stdout's state */
         putchar('\n');
         json_decref(out);
     }

@@ -21,15 +21,18 @@
 static const char help_text[] =
     "usage: stint verify [--generation N] [--json] DIR\n"
     "\n"
-    "Reads all files of the checkpoints in DIR and compares every part with its checksum.\n"
+    "Reads all files of the checkpoints in DIR and compares every part with its "
+    "checksum.\n"
     "\n"
     "options:\n"
     "  -g, --generation N   only this one\n"
-    "      --json           an array with one object per checkpoint: generation, ok, bytes,\n"
+    "      --json           an array with one object per checkpoint: generation, ok, "
+    "bytes,\n"
     "                       files, error\n"
     "  -h, --help\n"
     "\n"
-    "exit status: 0 all are good; 1 one is damaged (which, and where, is said), or there is\n"
+    "exit status: 0 all are good; 1 one is damaged (which, and where, is said), or "
+    "there is\n"
     "             none; 2 usage\n"
     "\n"
     "example: stint verify --generation 12 /scratch/me/job7\n";
@@ -48,23 +51,28 @@ static enum stint_image_kind kind_of(const char *kind)
     return strcmp(kind, "shared") == 0 ? STINT_IMAGE_SHARED : STINT_IMAGE_PROCESS;
 }
 
-static int check_identity(const struct stint_manifest *m, const struct stint_manifest_file *f,
-                          const struct stint_image *image, struct stint_err *err)
+static int check_identity(const struct stint_manifest *m,
+                          const struct stint_manifest_file *f,
+                          const struct stint_image *image,
+                          struct stint_err *err)
 {
     char id[33];
 
     for (int i = 0; i < 16; i++)
         snprintf(id + 2 * i, 3, "%02x", image->header.gen_id[i]);
     if (strcmp(id, m->gen_id) != 0 || image->header.generation != m->generation)
-        return stint_err_set(err, -EBADMSG, "%s belongs to another generation.", f->name);
+        return stint_err_set(err, -EBADMSG, "%s belongs to another generation.",
+                             f->name);
     if (image->header.header_xxh3 != f->xxh3 || image->header.file_len != f->bytes)
         return stint_err_set(err, -EBADMSG, "%s is not the file that was committed.",
                              f->name);
     return 0;
 }
 
-static int verify_file(int gen_fd, const struct stint_manifest *m,
-                       const struct stint_manifest_file *f, struct stint_err *err)
+static int verify_file(int gen_fd,
+                       const struct stint_manifest *m,
+                       const struct stint_manifest_file *f,
+                       struct stint_err *err)
 {
     struct stint_image *image = NULL;
     int ret = stint_image_open(&image, gen_fd, f->name, kind_of(f->kind), err);
@@ -77,7 +85,9 @@ static int verify_file(int gen_fd, const struct stint_manifest *m,
     return ret;
 }
 
-static int verify_files(int dir_fd, const struct stint_manifest *m, size_t *files,
+static int verify_files(int dir_fd,
+                        const struct stint_manifest *m,
+                        size_t *files,
                         struct stint_err *err)
 {
     char name[STINT_GENERATION_NAME_MAX];
@@ -110,15 +120,17 @@ static int verify_one(int dir_fd, uint64_t generation, json_t *out)
     if (ret == 0) {
         ret = verify_files(dir_fd, &m, &files, &err);
         if (ret < 0)
-            (void)stint_err_prefix(&err, "%s", stint_generation_name(generation, 0, name));
+            (void)stint_err_prefix(&err, "%s",
+                                   stint_generation_name(generation, 0, name));
     }
     if (ret < 0)
         stint_error("%s", err.text);
     if (out)
         (void)json_array_append_new(
-            out, json_pack("{s:I, s:b, s:I, s:I, s:o}", "generation", (json_int_t)generation,
-                           "ok", ret == 0, "bytes", (json_int_t)m.bytes, "files",
-                           (json_int_t)files, "error", stint_json_text(err.text)));
+            out,
+            json_pack("{s:I, s:b, s:I, s:I, s:o}", "generation", (json_int_t)generation,
+                      "ok", ret == 0, "bytes", (json_int_t)m.bytes, "files",
+                      (json_int_t)files, "error", stint_json_text(err.text)));
     else if (ret == 0)
         printf("%s: good (%zu files, %s)\n", stint_generation_name(generation, 0, name),
                files, stint_size_format(m.bytes, size));
@@ -184,7 +196,8 @@ int cmd_verify(int argc, char **argv)
         out = json_array();
     status = verify(argv[optind], only, out);
     if (json) {
-        (void)json_dumpf(out, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
+        (void)json_dumpf(out, stdout,
+                         JSON_INDENT(2)); /* main() looks at stdout's state */
         putchar('\n');
         json_decref(out);
     }

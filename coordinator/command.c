@@ -60,8 +60,8 @@ static int ask_slurm(const char *id, char **path, struct stint_err *err)
         return 0;
     }
     free(answer.path);
-    return stint_err_set(err, -ENOENT, "there is no directory %s, and no such job: %s.", id,
-                         answer.text[0] ? answer.text : "Slurm does not answer");
+    return stint_err_set(err, -ENOENT, "there is no directory %s, and no such job: %s.",
+                         id, answer.text[0] ? answer.text : "Slurm does not answer");
 }
 
 int command_dir(const char *argument, char **path, struct stint_err *err)
@@ -89,7 +89,8 @@ int command_generation(const char *text, uint64_t *generation, struct stint_err 
 
     if (len == 0 || len > 15 || strspn(digits, "0123456789") != len
         || strspn(digits, "0") == len)
-        return stint_err_set(err, -EINVAL, "'%.64s' is no number of a generation.", text);
+        return stint_err_set(err, -EINVAL, "'%.64s' is no number of a generation.",
+                             text);
     *generation = strtoull(digits, NULL, 10);
     return 0;
 }

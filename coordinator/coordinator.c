@@ -25,13 +25,13 @@
 #include "coordinator/coordinator_private.h"
 #include "coordinator/generation.h"
 
-#define LOCK_WAIT_MS     3000   /* a coordinator that is ending */
-#define LOCK_POLL_MS     20
-#define ALONE_MS         30000  /* without any agent */
-#define SILENCE_MS       30000  /* without a sign of life of an agent in a phase */
-#define QUIESCE_MS       90000
-#define STUCK_MS         600000 /* signs of life, but nothing written */
-#define ENDING_MS        30000
+#define LOCK_WAIT_MS 3000 /* a coordinator that is ending */
+#define LOCK_POLL_MS 20
+#define ALONE_MS     30000 /* without any agent */
+#define SILENCE_MS   30000 /* without a sign of life of an agent in a phase */
+#define QUIESCE_MS   90000
+#define STUCK_MS     600000 /* signs of life, but nothing written */
+#define ENDING_MS    30000
 
 uint64_t coordinator_now_ms(void)
 {
@@ -46,7 +46,7 @@ unsigned coordinator_count_agents(const struct coordinator *c)
     unsigned n = 0;
 
     FOR_EACH_AGENT(c, peer)
-        n++;
+    n++;
     return n;
 }
 
@@ -59,7 +59,8 @@ void coordinator_event(struct coordinator *c, enum coordinator_event event)
 
     if (!t)
         return;
-    stint_debug("%s -> %s", coordinator_state_name(t->from), coordinator_state_name(t->to));
+    stint_debug("%s -> %s", coordinator_state_name(t->from),
+                coordinator_state_name(t->to));
     c->state = t->to;
     c->phase_ms = coordinator_now_ms();
     snprintf(point, sizeof(point), "coordinator-%s", coordinator_state_name(t->to));
@@ -104,9 +105,10 @@ void coordinator_check_parts(struct coordinator *c)
     if (c->state != STATE_QUIESCE && c->state != STATE_CAPTURE)
         return;
     FOR_EACH_AGENT(c, peer)
-        if (peer->part != PART_NONE && peer->part < done)
-            return;
-    coordinator_event(c, c->state == STATE_QUIESCE ? EVENT_ALL_QUIESCED : EVENT_ALL_CAPTURED);
+    if (peer->part != PART_NONE && peer->part < done)
+        return;
+    coordinator_event(c, c->state == STATE_QUIESCE ? EVENT_ALL_QUIESCED
+                                                   : EVENT_ALL_CAPTURED);
 }
 
 void coordinator_start_next(struct coordinator *c)
@@ -130,7 +132,8 @@ void coordinator_set_due(struct coordinator *c, uint64_t at_ms)
 {
     uint64_t now = coordinator_now_ms();
     uint64_t wait = at_ms > now ? at_ms - now : 0;
-    const struct timeval tv = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};
+    const struct timeval tv = {(time_t)(wait / 1000),
+                               (suseconds_t)(wait % 1000 * 1000)};
 
     c->due_ms = at_ms;
     if (at_ms == 0)
@@ -142,7 +145,8 @@ void coordinator_set_due(struct coordinator *c, uint64_t at_ms)
 void coordinator_set_interval(struct coordinator *c, uint32_t seconds)
 {
     c->interval_s = seconds;
-    coordinator_set_due(c, seconds ? coordinator_now_ms() + (uint64_t)seconds * 1000 : 0);
+    coordinator_set_due(c,
+                        seconds ? coordinator_now_ms() + (uint64_t)seconds * 1000 : 0);
 }
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
@@ -163,18 +167,19 @@ static void check_silence(struct coordinator *c, uint64_t now)
 {
     enum peer_part done = c->state == STATE_QUIESCE ? PART_QUIESCED : PART_CAPTURED;
 
-    FOR_EACH_AGENT(c, peer) {
+    FOR_EACH_AGENT(c, peer)
+    {
         const char *group = stint_json_string(peer->hello, "group", "?");
         const char *host = stint_json_string(peer->hello, "host", "?");
 
         if (peer->part == PART_NONE || peer->part >= done)
             continue;
         if (now - peer->heard_ms > SILENCE_MS)
-            coordinator_fail(c, 1, "no sign of life of the agent of %s on %s for %d s", group,
-                             host, SILENCE_MS / 1000);
+            coordinator_fail(c, 1, "no sign of life of the agent of %s on %s for %d s",
+                             group, host, SILENCE_MS / 1000);
         else if (c->state == STATE_QUIESCE && now - c->phase_ms > QUIESCE_MS)
-            coordinator_fail(c, 75, "the programs of %s on %s did not stop within %d s", group,
-                             host, QUIESCE_MS / 1000);
+            coordinator_fail(c, 75, "the programs of %s on %s did not stop within %d s",
+                             group, host, QUIESCE_MS / 1000);
         else if (c->state == STATE_CAPTURE && now - peer->grown_ms > STUCK_MS)
             coordinator_fail(c, 1, "%s on %s has written nothing for %d s", group, host,
                              STUCK_MS / 1000);
@@ -190,7 +195,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     const struct coordinator_hooks *hooks = c->config->hooks;
     uint64_t now = coordinator_now_ms();
 
-    if (c->is_listening_paused && c->listener && evconnlistener_enable(c->listener) == 0)
+    if (c->is_listening_paused && c->listener
+        && evconnlistener_enable(c->listener) == 0)
         c->is_listening_paused = 0;
     if (c->state == STATE_QUIESCE || c->state == STATE_CAPTURE)
         check_silence(c, now);
@@ -222,7 +228,8 @@ static void on_signal(evutil_socket_t signal_number, short what, void *arg)
         stint_debug("signal %d: agents are connected, going on", (int)signal_number);
 }
 
-/* --- start and end ------------------------------------------------------------------- */
+/* --- start and end -------------------------------------------------------------------
+ */
 
 static int busy_error(struct coordinator *c, struct stint_err *err)
 {
@@ -232,10 +239,11 @@ static int busy_error(struct coordinator *c, struct stint_err *err)
         (void)stint_err_set(err, 0, "another coordinator has the directory.");
         return COORDINATOR_E_BUSY;
     }
-    (void)stint_err_set(err, 0,
-                        "a program runs there already (its coordinator is process %lld on "
-                        "%s).",
-                        (long long)endpoint.pid, endpoint.host);
+    (void)stint_err_set(
+        err, 0,
+        "a program runs there already (its coordinator is process %lld on "
+        "%s).",
+        (long long)endpoint.pid, endpoint.host);
     stint_endpoint_deinit(&endpoint);
     return COORDINATOR_E_BUSY;
 }
@@ -273,7 +281,8 @@ static int read_generations(struct coordinator *c, struct stint_err *err)
     if (ret == -ENOENT)
         return 0;
     if (ret < 0) {
-        stint_warn("%s", err->text); /* whoever restarts from it is told; go on above it */
+        stint_warn("%s",
+                   err->text); /* whoever restarts from it is told; go on above it */
         return 0;
     }
     c->history.generation = newest.generation;
@@ -287,7 +296,8 @@ static int read_generations(struct coordinator *c, struct stint_err *err)
     return 0;
 }
 
-int coordinator_set_generations(struct coordinator *c, const char *path,
+int coordinator_set_generations(struct coordinator *c,
+                                const char *path,
                                 struct stint_err *err)
 {
     STINT_AUTO_FREE char *absolute = NULL;
@@ -390,7 +400,8 @@ static void tear_down(struct coordinator *c)
 
 int coordinator_run(const struct coordinator_config *config, struct stint_err *err)
 {
-    struct coordinator c = {.config = config, .dir_fd = -1, .lock_fd = -1, .gen_fd = -1};
+    struct coordinator c = {
+        .config = config, .dir_fd = -1, .lock_fd = -1, .gen_fd = -1};
     int ret;
 
     c.started_ms = coordinator_now_ms();

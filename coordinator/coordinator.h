@@ -16,20 +16,23 @@ struct event_base;
 struct coordinator;
 struct stint_manifest;
 
-/* What a front end adds to the coordinator (coordinator/dmtcp). Any may be NULL. All are
- * called on the coordinator's loop; arg is that of the configuration. */
+/* What a front end adds to the coordinator (coordinator/dmtcp). Any may be NULL. All
+ * are called on the coordinator's loop; arg is that of the configuration. */
 struct coordinator_hooks {
     /* Connections are taken, once. base: the coordinator's event loop. */
     void (*started)(struct coordinator *c, struct event_base *base, void *arg);
-    /* Before each generation; may call coordinator_set_generations(). Returns 0; 1 or 75
-     * with *err set: no checkpoint, now or at all. */
+    /* Before each generation; may call coordinator_set_generations(). Returns 0; 1 or
+     * 75 with *err set: no checkpoint, now or at all. */
     int (*prepare)(struct coordinator *c, struct stint_err *err, void *arg);
     /* A generation was committed; nobody has been told yet. */
     void (*committed)(struct coordinator *c, const struct stint_manifest *m, void *arg);
-    /* A client's request that the coordinator does not know itself. Returns 1 with *reply
-     * set (its "t" is added), or 0 when it is not known here either. */
-    int (*request)(struct coordinator *c, const char *command, const json_t *message,
-                   json_t **reply, void *arg);
+    /* A client's request that the coordinator does not know itself. Returns 1 with
+     * *reply set (its "t" is added), or 0 when it is not known here either. */
+    int (*request)(struct coordinator *c,
+                   const char *command,
+                   const json_t *message,
+                   json_t **reply,
+                   void *arg);
     /* More for the answer to `status` and `list`. */
     void (*describe)(struct coordinator *c, json_t *reply, void *arg);
     /* An agent has connected; hello: what it said. */
@@ -43,18 +46,20 @@ struct coordinator_hooks {
 };
 
 struct coordinator_config {
-    const char *dir;      /* checkpoint directory */
-    uint32_t interval_s;  /* between checkpoints; 0 = only on request */
-    unsigned keep;        /* generations that stay */
-    int ignore_unsupported; /* what cannot be restored does not fail a checkpoint */
-    const char *slurm_job;  /* id, or NULL */
-    uint32_t margin_s;      /* before the end of the job's time */
+    const char *dir;          /* checkpoint directory */
+    uint32_t interval_s;      /* between checkpoints; 0 = only on request */
+    unsigned keep;            /* generations that stay */
+    int ignore_unsupported;   /* what cannot be restored does not fail a checkpoint */
+    const char *slurm_job;    /* id, or NULL */
+    uint32_t margin_s;        /* before the end of the job's time */
     void (*ready)(void *arg); /* called once: connections are taken */
     void *arg;
-    int listen_fd; /* bound and listening: served, and taken over; 0 = any port is taken */
-    int stays;     /* the end of the last agent does not end it, nor does their absence */
-    int quits_on_signal; /* SIGTERM and SIGINT end the programs and it; SIGHUP nothing */
-    int kill_after; /* every checkpoint ends the programs */
+    int listen_fd; /* bound and listening: served, and taken over; 0 = any port is taken
+                    */
+    int stays; /* the end of the last agent does not end it, nor does their absence */
+    int quits_on_signal; /* SIGTERM and SIGINT end the programs and it; SIGHUP nothing
+                          */
+    int kill_after;      /* every checkpoint ends the programs */
     const struct coordinator_hooks *hooks; /* NULL: none */
 };
 

@@ -16,13 +16,13 @@
 #include "coordinator/coordinator_private.h"
 #include "coordinator/generation.h"
 
-#define LEAVE_MS         5000   /* for answers to go out */
-#define RETRY_MS         10000
+#define LEAVE_MS 5000 /* for answers to go out */
+#define RETRY_MS 10000
 
 static void leave_generation(struct coordinator *c)
 {
     FOR_EACH_AGENT(c, peer)
-        peer->part = PART_NONE;
+    peer->part = PART_NONE;
     generation_free(c->generation);
     c->generation = NULL;
 }
@@ -58,7 +58,7 @@ static void action_start(struct coordinator *c)
         return;
     }
     FOR_EACH_AGENT(c, peer)
-        peer_send_checkpoint(peer);
+    peer_send_checkpoint(peer);
 }
 
 static void action_capture(struct coordinator *c)
@@ -66,17 +66,18 @@ static void action_capture(struct coordinator *c)
     uint64_t now = coordinator_now_ms();
 
     FOR_EACH_AGENT(c, peer)
-        if (peer->part == PART_QUIESCED) {
-            peer->part = PART_CAPTURING;
-            peer->heard_ms = now;
-            peer->grown_ms = now;
-            peer->bytes = 0;
-            (void)stint_wire_sendf(peer->wire, "capture", "s:I", "generation",
-                                   (json_int_t)c->generation->number); /* else: closed */
-        }
+    if (peer->part == PART_QUIESCED) {
+        peer->part = PART_CAPTURING;
+        peer->heard_ms = now;
+        peer->grown_ms = now;
+        peer->bytes = 0;
+        (void)stint_wire_sendf(peer->wire, "capture", "s:I", "generation",
+                               (json_int_t)c->generation->number); /* else: closed */
+    }
 }
 
-static void record_success(struct coordinator *c, const struct stint_manifest *m,
+static void record_success(struct coordinator *c,
+                           const struct stint_manifest *m,
                            uint64_t duration_ms)
 {
     struct history *h = &c->history;
@@ -161,7 +162,8 @@ static void record_failure(struct coordinator *c)
     unsigned long long number = c->generation ? c->generation->number : 0;
 
     c->history.failures++;
-    /* said once, not at every interval; and not at all where nobody could have wished it */
+    /* said once, not at every interval; and not at all where nobody could have wished
+     * it */
     if (strcmp(c->failure, c->history.failure) == 0 || c->is_end_failure)
         stint_info("no checkpoint: %s", c->failure);
     else if (number)
@@ -222,8 +224,9 @@ static void action_end(struct coordinator *c)
     memset(&c->next, 0, sizeof(c->next));
     peers_answer(c, WAIT_NEXT, 1, "the programs are being ended");
     FOR_EACH_AGENT(c, peer)
-        (void)stint_wire_sendf(peer->wire, "end", "s:I, s:s, s:b", "generation", number, "reason",
-                               c->end_reason, "requeued", c->current.final); /* else: closed */
+    (void)stint_wire_sendf(peer->wire, "end", "s:I, s:s, s:b", "generation", number,
+                           "reason", c->end_reason, "requeued",
+                           c->current.final); /* else: closed */
     leave_generation(c);
 }
 
@@ -243,8 +246,8 @@ static int is_left(const struct coordinator *c)
     return c->peers == NULL;
 }
 
-/* Everybody is answered, the directory is free for another coordinator; the loop goes on
- * until the answers have gone out. */
+/* Everybody is answered, the directory is free for another coordinator; the loop goes
+ * on until the answers have gone out. */
 static void action_finish(struct coordinator *c)
 {
     const struct timeval limit = {LEAVE_MS / 1000, 0};

@@ -13,8 +13,11 @@
 #include "common/log.h"
 #include "coordinator/coordinator_private.h"
 
-static void on_connection(struct evconnlistener *listener, evutil_socket_t fd,
-                          struct sockaddr *address, int len, void *arg)
+static void on_connection(struct evconnlistener *listener,
+                          evutil_socket_t fd,
+                          struct sockaddr *address,
+                          int len,
+                          void *arg)
 {
     peer_accept(arg, fd);
 }
@@ -28,7 +31,8 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     c->is_listening_paused = 1;
 }
 
-/* Any port, on all addresses: IPv6 and IPv4 where there is both. Returns the descriptor. */
+/* Any port, on all addresses: IPv6 and IPv4 where there is both. Returns the
+ * descriptor. */
 static int open_port(uint16_t *port)
 {
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
@@ -57,12 +61,14 @@ static int open_port(uint16_t *port)
         stint_cleanup_close(&fd);
         return -errno;
     }
-    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    *port =
+        ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                          : ((struct sockaddr_in *)&bound)->sin_port);
     return fd;
 }
 
-/* The port of a socket that the front end has opened. Returns the descriptor, or -errno. */
+/* The port of a socket that the front end has opened. Returns the descriptor, or
+ * -errno. */
 static int given_port(int fd, uint16_t *port)
 {
     struct sockaddr_storage bound;
@@ -70,8 +76,9 @@ static int given_port(int fd, uint16_t *port)
 
     if (getsockname(fd, (struct sockaddr *)&bound, &len) < 0)
         return -errno;
-    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    *port =
+        ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                          : ((struct sockaddr_in *)&bound)->sin_port);
     return fd;
 }
 
@@ -83,7 +90,8 @@ int coordinator_listen(struct coordinator *c, struct stint_err *err)
 
     if (fd < 0)
         return stint_err_set(err, fd, "listen on a port");
-    c->listener = evconnlistener_new(c->base, on_connection, c, LEV_OPT_CLOSE_ON_FREE, 0, fd);
+    c->listener =
+        evconnlistener_new(c->base, on_connection, c, LEV_OPT_CLOSE_ON_FREE, 0, fd);
     if (!c->listener) {
         close(fd);
         return stint_err_set(err, -ENOMEM, "listen on a port");

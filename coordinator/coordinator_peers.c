@@ -31,23 +31,26 @@ static json_t *answer_new(struct coordinator *c, int code, const char *text)
     snprintf(message, sizeof(message), "generation %llu committed: %s, %s",
              (unsigned long long)h->generation, stint_size_format(h->bytes, size),
              stint_duration_format((double)h->duration_ms / 1000, took));
-    return json_pack("{s:s, s:b, s:i, s:s, s:I, s:I, s:I, s:I, s:I}", "t", "reply", "ok", 1,
-                     "code", 0, "message", message, "generation", (json_int_t)h->generation,
-                     "bytes", (json_int_t)h->bytes, "duration_ms",
-                     (json_int_t)h->duration_ms, "stall_ms", (json_int_t)h->stall_ms,
-                     "processes", (json_int_t)h->processes);
+    return json_pack("{s:s, s:b, s:i, s:s, s:I, s:I, s:I, s:I, s:I}", "t", "reply",
+                     "ok", 1, "code", 0, "message", message, "generation",
+                     (json_int_t)h->generation, "bytes", (json_int_t)h->bytes,
+                     "duration_ms", (json_int_t)h->duration_ms, "stall_ms",
+                     (json_int_t)h->stall_ms, "processes", (json_int_t)h->processes);
 }
 
-void peers_answer(struct coordinator *c, enum peer_wait wait, int code, const char *text)
+void peers_answer(struct coordinator *c,
+                  enum peer_wait wait,
+                  int code,
+                  const char *text)
 {
     for (struct peer *peer = c->peers; peer; peer = peer->next) {
         if (peer->role != PEER_CLIENT || peer->wait != wait)
             continue;
         peer->wait = WAIT_NONE;
         /* a client that has gone is told nothing */
-        (void)stint_wire_send(peer->wire,
-                              peer->answer ? stint_steal_pointer(&peer->answer)
-                                           : answer_new(c, code, text));
+        (void)stint_wire_send(peer->wire, peer->answer
+                                              ? stint_steal_pointer(&peer->answer)
+                                              : answer_new(c, code, text));
     }
 }
 
@@ -66,12 +69,13 @@ void peers_send_part(struct coordinator *c, const char *t, const char *reason)
 {
     json_int_t number = (json_int_t)c->generation->number;
 
-    FOR_EACH_AGENT(c, peer) {
+    FOR_EACH_AGENT(c, peer)
+    {
         if (peer->part == PART_NONE)
             continue;
         if (reason) /* a failure to send is the connection's end, and told as such */
-            (void)stint_wire_sendf(peer->wire, t, "s:I, s:o", "generation", number, "reason",
-                                   stint_json_text(reason));
+            (void)stint_wire_sendf(peer->wire, t, "s:I, s:o", "generation", number,
+                                   "reason", stint_json_text(reason));
         else
             (void)stint_wire_sendf(peer->wire, t, "s:I", "generation", number);
     }
@@ -85,11 +89,11 @@ void peer_send_checkpoint(struct peer *peer)
     peer->part = PART_QUIESCING;
     peer->heard_ms = coordinator_now_ms();
     peer->bytes = 0;
-    (void)stint_wire_sendf(peer->wire, "checkpoint", "s:I, s:s, s:s, s:b, s:i, s:s", /* else: */
-                           "generation", (json_int_t)g->number, "dir", g->path, "gen_id",
-                           g->id_hex, "hold", c->current.kill || c->current.final,
-                           "timeout_ms", 60000, "on_unsupported",
-                           c->config->ignore_unsupported ? "ignore" : "refuse");
+    (void)stint_wire_sendf(
+        peer->wire, "checkpoint", "s:I, s:s, s:s, s:b, s:i, s:s", /* else: */
+        "generation", (json_int_t)g->number, "dir", g->path, "gen_id", g->id_hex,
+        "hold", c->current.kill || c->current.final, "timeout_ms", 60000,
+        "on_unsupported", c->config->ignore_unsupported ? "ignore" : "refuse");
 }
 
 /* --- agents ------------------------------------------------------------------ */
@@ -180,8 +184,8 @@ static int agent_message(struct peer *peer, const char *t, json_t *message)
 static struct peer *find_group(const struct coordinator *c, const char *group)
 {
     FOR_EACH_AGENT(c, peer)
-        if (strcmp(stint_json_string(peer->hello, "group", ""), group) == 0)
-            return peer;
+    if (strcmp(stint_json_string(peer->hello, "group", ""), group) == 0)
+        return peer;
     return NULL;
 }
 
@@ -210,7 +214,8 @@ static const char *take_agent(struct peer *peer, json_t *hello)
         return "the programs are being ended";
     if (other) {
         /* the same agent, whose old connection has broken without a trace */
-        if (!json_equal(json_object_get(other->hello, "pid"), json_object_get(hello, "pid"))
+        if (!json_equal(json_object_get(other->hello, "pid"),
+                        json_object_get(hello, "pid"))
             || !json_equal(json_object_get(other->hello, "host"),
                            json_object_get(hello, "host")))
             return "a group of that name is there already";
@@ -230,9 +235,9 @@ static void welcome(struct peer *peer)
 {
     struct coordinator *c = peer->coordinator;
 
-    (void)stint_wire_sendf(peer->wire, "welcome", "s:i, s:I", "version", /* else: closed */
-                           STINT_WIRE_VERSION, "generation",
-                           (json_int_t)c->history.generation);
+    (void)stint_wire_sendf(
+        peer->wire, "welcome", "s:i, s:I", "version", /* else: closed */
+        STINT_WIRE_VERSION, "generation", (json_int_t)c->history.generation);
     if (peer->role != PEER_AGENT)
         return;
     stint_info("%s on %s has joined: %s", stint_json_string(peer->hello, "group", ""),
@@ -272,12 +277,13 @@ static void first_message(struct peer *peer, const char *t, json_t *message)
 
 static void reply(struct peer *peer, int code, const char *text)
 {
-    (void)stint_wire_sendf(peer->wire, "reply", "s:b, s:i, s:s", "ok", code == 0, "code", code,
-                           "message", text); /* a client that has gone is told nothing */
+    (void)stint_wire_sendf(peer->wire, "reply", "s:b, s:i, s:s", "ok", code == 0,
+                           "code", code, "message",
+                           text); /* a client that has gone is told nothing */
 }
 
-/* Join the checkpoint that is being made while it can still be what was asked for, or ask
- * for the next one. */
+/* Join the checkpoint that is being made while it can still be what was asked for, or
+ * ask for the next one. */
 static void request_checkpoint(struct peer *peer, const json_t *message)
 {
     struct coordinator *c = peer->coordinator;
@@ -305,7 +311,8 @@ static json_t *agents_json(const struct coordinator *c)
     static const char *const copied[] = {"group", "host", "pid", "root_pid", "command"};
     json_t *list = json_array();
 
-    FOR_EACH_AGENT(c, peer) {
+    FOR_EACH_AGENT(c, peer)
+    {
         json_t *agent = json_object();
 
         for (size_t i = 0; i < sizeof(copied) / sizeof(copied[0]); i++) {
@@ -326,13 +333,12 @@ static json_t *running_json(const struct coordinator *c)
     if (!c->generation)
         return json_null();
     FOR_EACH_AGENT(c, peer)
-        bytes += peer->bytes;
-    return json_pack("{s:I, s:s, s:I, s:I, s:b}", "generation",
-                     (json_int_t)c->generation->number, "phase",
-                     coordinator_state_name(c->state), "bytes", (json_int_t)bytes,
-                     "elapsed_ms",
-                     (json_int_t)(coordinator_now_ms() - c->generation->started_ms), "final",
-                     c->current.final);
+    bytes += peer->bytes;
+    return json_pack(
+        "{s:I, s:s, s:I, s:I, s:b}", "generation", (json_int_t)c->generation->number,
+        "phase", coordinator_state_name(c->state), "bytes", (json_int_t)bytes,
+        "elapsed_ms", (json_int_t)(coordinator_now_ms() - c->generation->started_ms),
+        "final", c->current.final);
 }
 
 static json_t *last_json(const struct coordinator *c)
@@ -344,8 +350,9 @@ static json_t *last_json(const struct coordinator *c)
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "generation",
                      (json_int_t)h->generation, "committed", (json_int_t)h->committed,
                      "duration_ms", (json_int_t)h->duration_ms, "longest_ms",
-                     (json_int_t)h->longest_ms, "stall_ms", (json_int_t)h->stall_ms, "bytes",
-                     (json_int_t)h->bytes, "processes", (json_int_t)h->processes);
+                     (json_int_t)h->longest_ms, "stall_ms", (json_int_t)h->stall_ms,
+                     "bytes", (json_int_t)h->bytes, "processes",
+                     (json_int_t)h->processes);
 }
 
 static void request_status(struct peer *peer)
@@ -358,15 +365,17 @@ static void request_status(struct peer *peer)
     (void)gethostname(host, sizeof(host) - 1); /* "" then */
     (void)stint_wire_sendf(
         peer->wire, "reply",
-        "s:b, s:i, s:s, s:s, s:s, s:i, s:I, s:o, s:I, s:I, s:i, s:i, s:s, s:o, s:o, s:o", "ok",
-        1, "code", 0, "message", "", "state", coordinator_state_name(c->state), "host", host,
-        "pid", (int)getpid(), "uptime_s", (json_int_t)((now - c->started_ms) / 1000), "agents",
-        agents_json(c), "interval_s", (json_int_t)c->interval_s, "next_in_s",
+        "s:b, s:i, s:s, s:s, s:s, s:i, s:I, s:o, s:I, s:I, s:i, s:i, s:s, s:o, s:o, "
+        "s:o",
+        "ok", 1, "code", 0, "message", "", "state", coordinator_state_name(c->state),
+        "host", host, "pid", (int)getpid(), "uptime_s",
+        (json_int_t)((now - c->started_ms) / 1000), "agents", agents_json(c),
+        "interval_s", (json_int_t)c->interval_s, "next_in_s",
         c->due_ms ? (json_int_t)(c->due_ms > now ? (c->due_ms - now) / 1000 : 0)
                   : (json_int_t)-1,
-        "checkpoints", (int)c->history.count, "failures", (int)c->history.failures, "failure",
-        c->history.failure, "running", running_json(c), "last", last_json(c), "slurm",
-        slurm ? slurm : json_null());
+        "checkpoints", (int)c->history.count, "failures", (int)c->history.failures,
+        "failure", c->history.failure, "running", running_json(c), "last", last_json(c),
+        "slurm", slurm ? slurm : json_null());
 }
 
 static void request_interval(struct peer *peer, const json_t *message)
@@ -400,7 +409,8 @@ static void request_end(struct peer *peer)
         reply(peer, 0, "nothing runs");
         return;
     }
-    snprintf(c->end_reason, sizeof(c->end_reason), "ended on request, without a checkpoint");
+    snprintf(c->end_reason, sizeof(c->end_reason),
+             "ended on request, without a checkpoint");
     peer->wait = WAIT_END;
     peer->answer = json_pack("{s:s, s:b, s:i, s:s}", "t", "reply", "ok", 1, "code", 0,
                              "message", "ended");
@@ -459,7 +469,8 @@ static void request(struct peer *peer, const json_t *message)
 
 /* --- connections ------------------------------------------------------------------ */
 
-static void on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
+static void
+on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
 {
     struct peer *peer = arg;
     int known = 0;
@@ -520,8 +531,9 @@ static void lost_agent(struct coordinator *c, const struct peer *peer)
                                                             : "gone without a word");
     c->is_end_failure = is_missed && peer->has_exited;
     if (is_missed)
-        coordinator_fail(c, 75, peer->has_exited ? "the program of %s has ended"
-                                                 : "the agent of %s was lost",
+        coordinator_fail(c, 75,
+                         peer->has_exited ? "the program of %s has ended"
+                                          : "the agent of %s was lost",
                          group);
 }
 
@@ -564,7 +576,8 @@ void peer_accept(struct coordinator *c, int fd)
         return;
     }
     peer->coordinator = c;
-    if (stint_wire_accept(c->base, fd, &c->key, &callbacks, peer, &peer->wire, &err) < 0) {
+    if (stint_wire_accept(c->base, fd, &c->key, &callbacks, peer, &peer->wire, &err)
+        < 0) {
         stint_warn("%s", err.text);
         close(fd);
         free(peer);

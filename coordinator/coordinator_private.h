@@ -54,7 +54,7 @@ struct peer {
     uint64_t heard_ms; /* last sign of life */
     uint64_t grown_ms; /* last time that `bytes` grew */
     uint64_t bytes;
-    int has_exited; /* its program has ended */
+    int has_exited;  /* its program has ended */
     int held_signal; /* SIGTERM that it keeps from its program; 0 = none */
     int is_listing;  /* was asked for its processes and has not answered */
     json_t *listed;  /* its last answer */
@@ -93,7 +93,8 @@ struct coordinator {
     enum coordinator_state state;
     struct peer *peers;
     unsigned npeers;
-    uint64_t listed_ms; /* when the agents were asked for their processes; 0 = are not */
+    uint64_t
+        listed_ms; /* when the agents were asked for their processes; 0 = are not */
     int had_agent;
     uint64_t started_ms;
     uint32_t interval_s;
@@ -114,13 +115,14 @@ struct coordinator {
         int is_cancelled;
         int is_final_wanted; /* by SIGTERM or by the clock */
         int has_warned;
+        int has_fallen_back; /* queued again without a last checkpoint */
         unsigned attempts;
         uint64_t poll_ms, retry_ms; /* CLOCK_MONOTONIC; 0 = none */
     } slurm;
 };
 
-#define FOR_EACH_AGENT(c, peer)                                                              \
-    for (struct peer *peer = (c)->peers; peer; peer = peer->next)                            \
+#define FOR_EACH_AGENT(c, peer)                                   \
+    for (struct peer *peer = (c)->peers; peer; peer = peer->next) \
         if (peer->role == PEER_AGENT)
 
 uint64_t coordinator_now_ms(void);
@@ -152,7 +154,8 @@ void coordinator_quit(struct coordinator *c, const char *reason);
 
 /* Take another directory for the generations, which is made where it is missing.
  * Returns 0, or -errno with *err set and nothing changed. */
-int coordinator_set_generations(struct coordinator *c, const char *path,
+int coordinator_set_generations(struct coordinator *c,
+                                const char *path,
                                 struct stint_err *err);
 
 /* --- coordinator_actions.c ------------------------------------------------- */
@@ -173,7 +176,10 @@ void peer_accept(struct coordinator *c, int fd);
 /* Close at once and forget. */
 void peer_free(struct peer *peer);
 /* Answer everybody who waits for `wait`: ok, or failed with code and text. */
-void peers_answer(struct coordinator *c, enum peer_wait wait, int code, const char *text);
+void peers_answer(struct coordinator *c,
+                  enum peer_wait wait,
+                  int code,
+                  const char *text);
 /* Those who wait for `from` now wait for `to`. */
 void peers_move(struct coordinator *c, enum peer_wait from, enum peer_wait to);
 /* Tell every agent that takes part. */

@@ -23,22 +23,24 @@ static int64_t lead_s(const struct coordinator *c)
 static int is_held_back(const struct coordinator *c)
 {
     FOR_EACH_AGENT(c, peer)
-        if (peer->held_signal)
-            return 1;
+    if (peer->held_signal)
+        return 1;
     return 0;
 }
 
 static void deliver_all(struct coordinator *c)
 {
     FOR_EACH_AGENT(c, peer)
-        if (peer->held_signal) {
-            (void)stint_wire_sendf(peer->wire, "deliver", "s:i", "signal", /* else: closed */
-                                   peer->held_signal);
-            peer->held_signal = 0;
-        }
+    if (peer->held_signal) {
+        (void)stint_wire_sendf(peer->wire, "deliver", "s:i",
+                               "signal", /* else: closed */
+                               peer->held_signal);
+        peer->held_signal = 0;
+    }
 }
 
-/* What cannot be requeued gets its SIGTERM when the last checkpoint is made or cannot be. */
+/* What cannot be requeued gets its SIGTERM when the last checkpoint is made or cannot
+ * be. */
 static void deliver_after_last(struct coordinator *c)
 {
     if (c->slurm.has_info && !c->slurm.info.is_batch && c->slurm.is_final_wanted)
@@ -50,11 +52,13 @@ static void deliver_after_last(struct coordinator *c)
 static void first_info(struct coordinator *c, const struct slurm_info *info)
 {
     if (!info->is_batch)
-        stint_warn("this is no batch job: Slurm cannot queue it again; before its time is over "
+        stint_warn("this is no batch job: Slurm cannot queue it again; before its time "
+                   "is over "
                    "a last checkpoint is written, to be restarted by hand");
     else if (!info->can_requeue)
-        stint_warn("this job was submitted with --no-requeue: at the end of its time stint "
-                   "allows the requeue (Requeue=1), so that it can go on");
+        stint_warn(
+            "this job was submitted with --no-requeue: at the end of its time stint "
+            "allows the requeue (Requeue=1), so that it can go on");
 }
 
 static void cancelled(struct coordinator *c)
@@ -66,6 +70,21 @@ static void cancelled(struct coordinator *c)
     if (c->current.final && (c->state == STATE_QUIESCE || c->state == STATE_CAPTURE))
         coordinator_fail(c, 1, "the job was cancelled");
     deliver_all(c);
+}
+
+/* Slurm is killing the job, and there has been no last checkpoint. What this run has
+ * committed is not lost, though: it goes on from there. A run that committed nothing is
+ * not repeated, else a job that can never be checkpointed would run for ever. */
+static void fall_back(struct coordinator *c)
+{
+    if (c->slurm.has_fallen_back || c->history.count == 0 || c->slurm.is_cancelled
+        || !c->slurm.info.is_batch)
+        return;
+    c->slurm.has_fallen_back = 1;
+    stint_warn("there is no last checkpoint (%s): the job is queued again and goes on from "
+               "checkpoint %llu",
+               c->history.failure, (unsigned long long)c->history.generation);
+    slurm_requeue(c->slurm.link);
 }
 
 static void judge_held_back(struct coordinator *c, const struct slurm_info *fresh)
@@ -80,6 +99,8 @@ static void judge_held_back(struct coordinator *c, const struct slurm_info *fres
         if (!c->slurm.is_final_wanted)
             stint_info("SIGTERM near the end of the job's time: final checkpoint");
         c->slurm.is_final_wanted = 1;
+        if (c->slurm.attempts > 0)
+            fall_back(c);
         if (c->state == STATE_IDLE && c->slurm.retry_ms == UINT64_MAX)
             deliver_after_last(c); /* which has been made */
         break;
@@ -98,11 +119,13 @@ static void start_final(struct coordinator *c)
     c->next.wanted = 1;
     c->next.final = c->slurm.info.is_batch;
     if (!c->next.final)
-        c->slurm.retry_ms = UINT64_MAX; /* once is enough where nothing comes after it */
+        c->slurm.retry_ms =
+            UINT64_MAX; /* once is enough where nothing comes after it */
     coordinator_start_next(c);
 }
 
-static void on_info(const struct slurm_info *info, int is_stale, const char *why, void *arg)
+static void
+on_info(const struct slurm_info *info, int is_stale, const char *why, void *arg)
 {
     struct coordinator *c = arg;
     uint64_t now_ms = coordinator_now_ms();
@@ -124,7 +147,8 @@ static void on_info(const struct slurm_info *info, int is_stale, const char *why
         if (strcmp(info->state, "CANCELLED") == 0)
             cancelled(c);
     }
-    if (is_held_back(c) && !is_stale) /* what was asked before the signal tells nothing */
+    if (is_held_back(c)
+        && !is_stale) /* what was asked before the signal tells nothing */
         judge_held_back(c, info);
     start_final(c);
 }
@@ -133,8 +157,11 @@ static void on_requeued(int ok, const char *why, void *arg)
 {
     struct coordinator *c = arg;
 
-    if (c->state != STATE_HELD)
+    if (c->state != STATE_HELD) {
+        if (!ok)
+            stint_error("the job was not queued again: %s", why);
         return;
+    }
     if (!ok) {
         coordinator_fail(c, 1, "%s", why);
         return;
@@ -151,7 +178,8 @@ static void on_requeued(int ok, const char *why, void *arg)
 int end_of_stint_start(struct coordinator *c, struct stint_err *err)
 {
     static const struct slurm_callbacks callbacks = {on_info, on_requeued};
-    int ret = slurm_new(c->base, c->config->slurm_job, &callbacks, c, &c->slurm.link, err);
+    int ret =
+        slurm_new(c->base, c->config->slurm_job, &callbacks, c, &c->slurm.link, err);
 
     if (ret == 0)
         slurm_ask(c->slurm.link);
@@ -232,6 +260,8 @@ void end_of_stint_failed(struct coordinator *c)
     if (!c->slurm.link || !c->current.final || c->slurm.is_cancelled)
         return;
     c->slurm.attempts++;
+    if (is_held_back(c))
+        fall_back(c);
     c->slurm.retry_ms = coordinator_now_ms() + 1000u * wait_s;
     slurm_ask(c->slurm.link);
 }
@@ -256,6 +286,7 @@ json_t *end_of_stint_json(const struct coordinator *c)
         return json_pack("{s:s}", "job", c->config->slurm_job);
     return json_pack("{s:s, s:s, s:i, s:I, s:I, s:b, s:b}", "job", c->config->slurm_job,
                      "state", info->state, "run", info->restart_count + 1, "end_time",
-                     (json_int_t)info->end_time, "lead_s", (json_int_t)lead_s(c), "final",
-                     c->slurm.is_final_wanted, "cancelled", c->slurm.is_cancelled);
+                     (json_int_t)info->end_time, "lead_s", (json_int_t)lead_s(c),
+                     "final", c->slurm.is_final_wanted, "cancelled",
+                     c->slurm.is_cancelled);
 }

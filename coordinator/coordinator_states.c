@@ -38,8 +38,8 @@ static const struct coordinator_transition table[] = {
     {STATE_ENDING, EVENT_TIMEOUT, STATE_OVER, ACTION_FINISH},
 };
 
-const struct coordinator_transition *coordinator_transition(enum coordinator_state from,
-                                                            enum coordinator_event event)
+const struct coordinator_transition *
+coordinator_transition(enum coordinator_state from, enum coordinator_event event)
 {
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (table[i].from == from && table[i].event == event)

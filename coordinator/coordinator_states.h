@@ -16,15 +16,15 @@ enum coordinator_state {
 };
 
 enum coordinator_event {
-    EVENT_START,        /* a checkpoint was asked for, or is due */
-    EVENT_ALL_QUIESCED, /* every agent says that its programs stand still */
-    EVENT_ALL_CAPTURED, /* every agent has everything on disk */
-    EVENT_COMMITTED,    /* ... and the programs go on */
-    EVENT_COMMITTED_END, /* ... and the programs are to end (--kill) */
+    EVENT_START,          /* a checkpoint was asked for, or is due */
+    EVENT_ALL_QUIESCED,   /* every agent says that its programs stand still */
+    EVENT_ALL_CAPTURED,   /* every agent has everything on disk */
+    EVENT_COMMITTED,      /* ... and the programs go on */
+    EVENT_COMMITTED_END,  /* ... and the programs are to end (--kill) */
     EVENT_COMMITTED_HOLD, /* ... and the job is to be requeued first */
     EVENT_REQUEUED,
-    EVENT_FAILED, /* an agent, the disk, Slurm; or too long without a sign of life */
-    EVENT_STOP,   /* end everything, without a checkpoint */
+    EVENT_FAILED,   /* an agent, the disk, Slurm; or too long without a sign of life */
+    EVENT_STOP,     /* end everything, without a checkpoint */
     EVENT_ALL_GONE, /* no agent is left */
     EVENT_EMPTY,    /* ... and the coordinator stays for others to come */
     EVENT_TIMEOUT,  /* the programs do not end */
@@ -33,17 +33,17 @@ enum coordinator_event {
 
 enum coordinator_action {
     ACTION_NONE,
-    ACTION_START,    /* make gen-N.tmp, send `checkpoint` */
-    ACTION_CAPTURE,  /* send `capture` */
-    ACTION_COMMIT,   /* manifest, rename, prune, send `committed`; raises EVENT_COMMITTED*
-                      * or EVENT_FAILED */
-    ACTION_ANNOUNCE, /* answer those who asked */
-    ACTION_REQUEUE,  /* answer those who asked, requeue the job */
-    ACTION_ABORT,    /* drop the generation, send `abort`, answer those who asked */
-    ACTION_RESUME,   /* the generation is good, the programs go on: send `resume` */
-    ACTION_END,      /* send `end` */
+    ACTION_START,   /* make gen-N.tmp, send `checkpoint` */
+    ACTION_CAPTURE, /* send `capture` */
+    ACTION_COMMIT, /* manifest, rename, prune, send `committed`; raises EVENT_COMMITTED*
+                    * or EVENT_FAILED */
+    ACTION_ANNOUNCE,  /* answer those who asked */
+    ACTION_REQUEUE,   /* answer those who asked, requeue the job */
+    ACTION_ABORT,     /* drop the generation, send `abort`, answer those who asked */
+    ACTION_RESUME,    /* the generation is good, the programs go on: send `resume` */
+    ACTION_END,       /* send `end` */
     ACTION_ABORT_END, /* drop the generation, send `end` */
-    ACTION_FINISH,   /* answer those who asked, leave the directory, exit */
+    ACTION_FINISH,    /* answer those who asked, leave the directory, exit */
     ACTION_ABORT_FINISH,
     ACTION_ENDED, /* the programs have ended: answer those who asked */
 };
@@ -56,8 +56,8 @@ struct coordinator_transition {
 };
 
 /* The transition, or NULL: the event means nothing in that state and is ignored. */
-const struct coordinator_transition *coordinator_transition(enum coordinator_state from,
-                                                            enum coordinator_event event);
+const struct coordinator_transition *
+coordinator_transition(enum coordinator_state from, enum coordinator_event event);
 
 /* For status and log: "idle", "quiesce", ... */
 const char *coordinator_state_name(enum coordinator_state state);

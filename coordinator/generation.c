@@ -36,7 +36,9 @@ void generation_free(struct generation *g)
     free(g);
 }
 
-int generation_begin(int dir_fd, const char *dir, struct generation **out,
+int generation_begin(int dir_fd,
+                     const char *dir,
+                     struct generation **out,
                      struct stint_err *err)
 {
     struct generation *g = calloc(1, sizeof(*g));
@@ -49,7 +51,8 @@ int generation_begin(int dir_fd, const char *dir, struct generation **out,
     g->fd = -1;
     ret = stint_dir_next(dir_fd, &g->number, err);
     if (ret == 0
-        && asprintf(&g->path, "%s/%s", dir, stint_generation_name(g->number, 1, name)) < 0)
+        && asprintf(&g->path, "%s/%s", dir, stint_generation_name(g->number, 1, name))
+               < 0)
         ret = stint_err_set(err, -ENOMEM, "begin a generation");
     if (ret == 0)
         ret = stint_dir_begin(dir_fd, g->number, &g->fd, err);
@@ -107,7 +110,8 @@ static int header_is_sound(const struct stint_image_header *header)
 
 /* The header is written last: where it is sound and of this generation, its writer had
  * come to the end. Its checksum stands for the whole file. */
-static int check_file(const struct generation *g, struct stint_manifest_file *file,
+static int check_file(const struct generation *g,
+                      struct stint_manifest_file *file,
                       struct stint_err *err)
 {
     struct stint_image_header header;
@@ -121,19 +125,23 @@ static int check_file(const struct generation *g, struct stint_manifest_file *fi
         || pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)
         || !header_is_sound(&header))
         return stint_err_set(err, -EBADMSG, "image %s is torn.", file->name);
-    if (memcmp(header.gen_id, g->id, sizeof(g->id)) != 0 || header.generation != g->number
-        || header.kind != kind_number(file->kind))
-        return stint_err_set(err, -EBADMSG, "image %s is of another generation or kind.",
-                             file->name);
+    if (memcmp(header.gen_id, g->id, sizeof(g->id)) != 0
+        || header.generation != g->number || header.kind != kind_number(file->kind))
+        return stint_err_set(err, -EBADMSG,
+                             "image %s is of another generation or kind.", file->name);
     if (header.file_len != (uint64_t)st.st_size)
-        return stint_err_set(err, -EBADMSG, "image %s has not its full length.", file->name);
+        return stint_err_set(err, -EBADMSG, "image %s has not its full length.",
+                             file->name);
     file->bytes = header.file_len;
     file->xxh3 = header.header_xxh3;
     return 0;
 }
 
-static int dup_member(const json_t *object, const char *name, const char *otherwise,
-                      char **out, struct stint_err *err)
+static int dup_member(const json_t *object,
+                      const char *name,
+                      const char *otherwise,
+                      char **out,
+                      struct stint_err *err)
 {
     const char *text = stint_json_string(object, name, otherwise);
 
@@ -143,8 +151,10 @@ static int dup_member(const json_t *object, const char *name, const char *otherw
     return *out ? 0 : stint_err_set(err, -ENOMEM, "write the manifest");
 }
 
-static int fill_file(const struct generation *g, const json_t *said,
-                     struct stint_manifest_file *file, struct stint_err *err)
+static int fill_file(const struct generation *g,
+                     const json_t *said,
+                     struct stint_manifest_file *file,
+                     struct stint_err *err)
 {
     int ret = dup_member(said, "name", NULL, &file->name, err);
 
@@ -160,8 +170,10 @@ static int fill_file(const struct generation *g, const json_t *said,
     return check_file(g, file, err);
 }
 
-static int fill_group(const struct generation *g, const struct generation_part *part,
-                      struct stint_manifest_group *group, struct stint_err *err)
+static int fill_group(const struct generation *g,
+                      const struct generation_part *part,
+                      struct stint_manifest_group *group,
+                      struct stint_err *err)
 {
     const json_t *files = json_object_get(part->captured, "files");
     int ret = dup_member(part->hello, "group", NULL, &group->name, err);
@@ -179,9 +191,11 @@ static int fill_group(const struct generation *g, const struct generation_part *
     group->root_pid = stint_json_int(part->hello, "root_pid", 0, INT32_MAX, 0);
     group->processes =
         (uint64_t)stint_json_int(part->captured, "processes", 0, INT32_MAX, 0);
-    group->stall_ms = (uint64_t)stint_json_int(part->captured, "stall_ms", 0, UINT32_MAX, 0);
+    group->stall_ms =
+        (uint64_t)stint_json_int(part->captured, "stall_ms", 0, UINT32_MAX, 0);
     if (json_array_size(files) == 0)
-        return stint_err_set(err, -EBADMSG, "the agent of %s named no files.", group->name);
+        return stint_err_set(err, -EBADMSG, "the agent of %s named no files.",
+                             group->name);
     group->files = calloc(json_array_size(files), sizeof(*group->files));
     if (!group->files)
         return stint_err_set(err, -ENOMEM, "write the manifest");
@@ -208,8 +222,10 @@ static uint64_t restored_from(const struct generation *g)
     return (uint64_t)newest;
 }
 
-static int fill_manifest(const struct generation *g, const struct generation_facts *facts,
-                         struct stint_manifest *m, struct stint_err *err)
+static int fill_manifest(const struct generation *g,
+                         const struct generation_facts *facts,
+                         struct stint_manifest *m,
+                         struct stint_err *err)
 {
     m->generation = g->number;
     memcpy(m->gen_id, g->id_hex, sizeof(m->gen_id));
@@ -238,8 +254,10 @@ static int fill_manifest(const struct generation *g, const struct generation_fac
     return 0;
 }
 
-int generation_commit(const struct generation *g, int dir_fd,
-                      const struct generation_facts *facts, struct stint_manifest *manifest,
+int generation_commit(const struct generation *g,
+                      int dir_fd,
+                      const struct generation_facts *facts,
+                      struct stint_manifest *manifest,
                       struct stint_err *err)
 {
     struct stint_manifest m = {0};

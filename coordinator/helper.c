@@ -112,7 +112,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct stream *s = arg;
     char spill[4096];
     size_t room = sizeof(s->text) - 1 - s->len;
-    ssize_t n = room ? read(fd, s->text + s->len, room) : read(fd, spill, sizeof(spill));
+    ssize_t n =
+        room ? read(fd, s->text + s->len, room) : read(fd, spill, sizeof(spill));
 
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return;
@@ -159,14 +160,17 @@ static int spawn(const char *const argv[], int out, int errors, pid_t *pid)
         (void)posix_spawnattr_setflags(&attr,
                                        POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
         if (ret == 0)
-            ret = posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
+            ret = posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv,
+                              environ);
         (void)posix_spawnattr_destroy(&attr); /* frees only */
     }
     (void)posix_spawn_file_actions_destroy(&actions); /* frees only */
     return -ret;
 }
 
-static int start(struct helper *h, struct event_base *base, const char *const argv[],
+static int start(struct helper *h,
+                 struct event_base *base,
+                 const char *const argv[],
                  int timeout_ms)
 {
     const struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
@@ -193,8 +197,12 @@ static int start(struct helper *h, struct event_base *base, const char *const ar
     return spawn(argv, out, errors, &h->pid);
 }
 
-int helper_start(struct event_base *base, const char *const argv[], int timeout_ms,
-                 helper_done_f done, void *arg, struct helper **helper,
+int helper_start(struct event_base *base,
+                 const char *const argv[],
+                 int timeout_ms,
+                 helper_done_f done,
+                 void *arg,
+                 struct helper **helper,
                  struct stint_err *err)
 {
     struct helper *h = calloc(1, sizeof(*h));

@@ -35,7 +35,8 @@ static const struct command {
 
 static void print_help(FILE *out)
 {
-    fputs("stint - checkpoint and restart programs, and Slurm jobs, without changing them\n"
+    fputs("stint - checkpoint and restart programs, and Slurm jobs, without changing "
+          "them\n"
           "\nusage:\n",
           out);
     for (size_t i = 0; i < NCOMMANDS; i++)
@@ -122,7 +123,8 @@ int main(int argc, char **argv)
         print_help(stderr);
         return STINT_EXIT_USAGE;
     }
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0
+        || strcmp(name, "-h") == 0)
         return flush_output(help(argc - 1, argv + 1));
     if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
         puts("stint " STINT_VERSION);

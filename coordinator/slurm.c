@@ -37,8 +37,8 @@ struct slurm {
     char comment[256];
 };
 
-static void finish(struct slurm *s, enum call call, int ok, const char *output,
-                   const char *why)
+static void
+finish(struct slurm *s, enum call call, int ok, const char *output, const char *why)
 {
     struct slurm_info info;
     struct stint_err err;
@@ -126,14 +126,18 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-int slurm_new(struct event_base *base, const char *job,
-              const struct slurm_callbacks *callbacks, void *arg, struct slurm **slurm,
+int slurm_new(struct event_base *base,
+              const char *job,
+              const struct slurm_callbacks *callbacks,
+              void *arg,
+              struct slurm **slurm,
               struct stint_err *err)
 {
     struct slurm *s;
     int ret;
 
-    if (!job[0] || strspn(job, "0123456789") != strlen(job) || strlen(job) >= sizeof(s->job))
+    if (!job[0] || strspn(job, "0123456789") != strlen(job)
+        || strlen(job) >= sizeof(s->job))
         return stint_err_set(err, -EINVAL, "'%s' is no id of a Slurm job.", job);
     s = calloc(1, sizeof(*s));
     if (!s)

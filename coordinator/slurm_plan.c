@@ -10,10 +10,10 @@
 
 #include "common/wire.h"
 
-#define POLL_S       10
-#define POLL_NEAR_S  2
-#define NEAR_S       30
-#define EARLY_S      60 /* --signal=TERM@N comes up to this much earlier than N says */
+#define POLL_S      10
+#define POLL_NEAR_S 2
+#define NEAR_S      30
+#define EARLY_S     60 /* --signal=TERM@N comes up to this much earlier than N says */
 
 int slurm_info_parse(const char *text, struct slurm_info *info, struct stint_err *err)
 {
@@ -29,7 +29,8 @@ int slurm_info_parse(const char *text, struct slurm_info *info, struct stint_err
     info->start_time = stint_json_int(object, "start_time", 0, INT64_MAX, 0);
     info->end_time = stint_json_int(object, "end_time", 0, INT64_MAX, 0);
     info->preempt_time = stint_json_int(object, "preempt_time", 0, INT64_MAX, 0);
-    info->restart_count = (int)stint_json_int(object, "restart_count", 0, INT_MAX - 1, 0);
+    info->restart_count =
+        (int)stint_json_int(object, "restart_count", 0, INT_MAX - 1, 0);
     info->can_requeue = stint_json_bool(object, "requeue", 1);
     info->is_batch = stint_json_bool(object, "batch", 1);
     if (stint_json_int(object, "time_limit_s", INT64_MIN, INT64_MAX, 0) < 0)
@@ -38,7 +39,8 @@ int slurm_info_parse(const char *text, struct slurm_info *info, struct stint_err
     return 0;
 }
 
-int64_t slurm_lead(const struct slurm_info *info, uint32_t margin_s, uint64_t longest_ms)
+int64_t
+slurm_lead(const struct slurm_info *info, uint32_t margin_s, uint64_t longest_ms)
 {
     int64_t lead = (int64_t)(2 * longest_ms + 999) / 1000 + 5;
     int64_t length = info->end_time - info->start_time;
@@ -86,11 +88,13 @@ static int is_near_end(const struct slurm_info *info, int64_t lead_s, int64_t no
 }
 
 enum slurm_verdict slurm_judge_sigterm(const struct slurm_info *info,
-                                       const struct slurm_info *last, int64_t lead_s,
+                                       const struct slurm_info *last,
+                                       int64_t lead_s,
                                        int64_t now)
 {
-    static const char *const given_up[] = {"CANCELLED", "COMPLETED", "FAILED", "DEADLINE",
-                                           "OUT_OF_MEMORY", "BOOT_FAIL", NULL};
+    static const char *const given_up[] = {"CANCELLED", "COMPLETED",     "FAILED",
+                                           "DEADLINE",  "OUT_OF_MEMORY", "BOOT_FAIL",
+                                           NULL};
     static const char *const as_usual[] = {"RUNNING", "SUSPENDED", NULL};
 
     if (!info)
@@ -98,6 +102,7 @@ enum slurm_verdict slurm_judge_sigterm(const struct slurm_info *info,
     if (is_one_of(info->state, given_up))
         return SLURM_CANCELLED;
     if (!is_one_of(info->state, as_usual))
-        return SLURM_FINAL; /* TIMEOUT, PREEMPTED, PENDING (requeued by an admin), ... */
+        return SLURM_FINAL; /* TIMEOUT, PREEMPTED, PENDING (requeued by an admin), ...
+                             */
     return is_near_end(info, lead_s, now) ? SLURM_FINAL : SLURM_DELIVER;
 }

@@ -9,7 +9,8 @@
 
 #include "coordinator/slurm_plan.h"
 
-static enum coordinator_state step(enum coordinator_state from, enum coordinator_event event)
+static enum coordinator_state step(enum coordinator_state from,
+                                   enum coordinator_event event)
 {
     const struct coordinator_transition *t = coordinator_transition(from, event);
 
@@ -32,7 +33,8 @@ static const struct {
     enum coordinator_state end;
 } walks[] = {
     /* a periodic checkpoint */
-    {{EVENT_START, EVENT_ALL_QUIESCED, EVENT_ALL_CAPTURED, EVENT_COMMITTED, EVENT_COUNT},
+    {{EVENT_START, EVENT_ALL_QUIESCED, EVENT_ALL_CAPTURED, EVENT_COMMITTED,
+      EVENT_COUNT},
      STATE_IDLE},
     /* checkpoint --kill */
     {{EVENT_START, EVENT_ALL_QUIESCED, EVENT_ALL_CAPTURED, EVENT_COMMITTED_END,
@@ -87,7 +89,8 @@ END_TEST
 START_TEST(over_is_the_end)
 {
     for (int e = 0; e < EVENT_COUNT; e++)
-        ck_assert_ptr_null(coordinator_transition(STATE_OVER, (enum coordinator_event)e));
+        ck_assert_ptr_null(
+            coordinator_transition(STATE_OVER, (enum coordinator_event)e));
 }
 END_TEST
 
@@ -196,12 +199,13 @@ START_TEST(info_is_read)
     struct slurm_info info;
     struct stint_err err;
 
-    ck_assert_int_eq(slurm_info_parse("{\"end_time\":4600,\"state\":\"RUNNING\",\"completing\":"
-                                      "false,\"restart_count\":3,\"requeue\":false,\"batch\":"
-                                      "true,\"preempt_time\":0,\"time_limit_s\":60,"
-                                      "\"work_dir\":\"/\",\"start_time\":1000}",
-                                      &info, &err),
-                     0);
+    ck_assert_int_eq(
+        slurm_info_parse("{\"end_time\":4600,\"state\":\"RUNNING\",\"completing\":"
+                         "false,\"restart_count\":3,\"requeue\":false,\"batch\":"
+                         "true,\"preempt_time\":0,\"time_limit_s\":60,"
+                         "\"work_dir\":\"/\",\"start_time\":1000}",
+                         &info, &err),
+        0);
     ck_assert_int_eq(info.end_time, 4600);
     ck_assert_int_eq(info.start_time, 1000);
     ck_assert_int_eq(info.restart_count, 3);
@@ -218,7 +222,11 @@ END_TEST
 
 START_TEST(info_is_not_trusted)
 {
-    static const char *const texts[] = {"", "{", "[]", "{}", "{\"state\":3,\"end_time\":1}",
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{}",
+                                        "{\"state\":3,\"end_time\":1}",
                                         "{\"state\":\"RUNNING\",\"end_time\":\"1\"}"};
     struct slurm_info info;
     struct stint_err err;

@@ -59,7 +59,8 @@ static int exists(const char *name)
 
 /* --- connections ----------------------------------------------------------------- */
 
-static void on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
+static void
+on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
 {
     struct peer *peer = arg;
 
@@ -143,24 +144,24 @@ static void connect_peer(struct peer *peer, json_t *hello)
     forget(peer);
     stint_wire_free(peer->wire);
     memset(peer, 0, sizeof(*peer));
-    ck_assert_msg(stint_wire_connect(base, path, hello, &callbacks, peer, &peer->wire, &err)
-                      == 0,
-                  "%s", err.text);
+    ck_assert_msg(
+        stint_wire_connect(base, path, hello, &callbacks, peer, &peer->wire, &err) == 0,
+        "%s", err.text);
 }
 
 static void connect_agent(struct peer *peer, const char *group, int pid)
 {
-    connect_peer(peer, json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:s}", "t", "hello",
-                                 "role", "agent", "version", 1, "group", group, "host", "here",
-                                 "pid", pid, "generation", 0, "root_pid", pid + 1, "command",
-                                 "./work"));
+    connect_peer(peer, json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:s}", "t",
+                                 "hello", "role", "agent", "version", 1, "group", group,
+                                 "host", "here", "pid", pid, "generation", 0,
+                                 "root_pid", pid + 1, "command", "./work"));
     expect(peer, "welcome");
 }
 
 static void connect_client(struct peer *peer)
 {
-    connect_peer(peer, json_pack("{s:s, s:s, s:i}", "t", "hello", "role", "client", "version",
-                                 1));
+    connect_peer(peer, json_pack("{s:s, s:s, s:i}", "t", "hello", "role", "client",
+                                 "version", 1));
     expect(peer, "welcome");
 }
 
@@ -189,18 +190,19 @@ static void write_image(const json_t *checkpoint, const char *name, int wrong_id
     int fd;
 
     ck_assert_int_eq(sodium_hex2bin(id, sizeof(id),
-                                    stint_json_string(checkpoint, "gen_id", ""), 32, NULL,
-                                    NULL, NULL),
+                                    stint_json_string(checkpoint, "gen_id", ""), 32,
+                                    NULL, NULL, NULL),
                      0);
     id[0] ^= (unsigned char)wrong_id;
     snprintf(file, sizeof(file), "%s/%s", dir, name);
     fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(stint_image_writer_new(
-                         &writer, fd, file, STINT_IMAGE_GROUP,
-                         (uint64_t)stint_json_int(checkpoint, "generation", 1, INT64_MAX, 0),
-                         id, &err),
-                     0);
+    ck_assert_int_eq(
+        stint_image_writer_new(
+            &writer, fd, file, STINT_IMAGE_GROUP,
+            (uint64_t)stint_json_int(checkpoint, "generation", 1, INT64_MAX, 0), id,
+            &err),
+        0);
     ck_assert_int_eq(stint_image_writer_finish(writer, NULL, &err), 0);
     stint_image_writer_free(writer);
     close(fd);
@@ -220,21 +222,23 @@ static void send_quiesced(struct peer *peer, const json_t *checkpoint)
 
 static void send_captured(struct peer *peer, const json_t *checkpoint, const char *name)
 {
-    ck_assert_int_eq(stint_wire_sendf(peer->wire, "captured",
-                                      "s:I, s:b, s:s, s:[{s:s, s:i, s:s, s:i, s:s}], s:i, s:i, "
-                                      "s:i",
-                                      "generation", generation_of(checkpoint), "ok", 1,
-                                      "group_image", name, "files", "name", name, "bytes", 1,
-                                      "kind", "group", "pid", 0, "comm", "", "processes", 1,
-                                      "bytes", 1, "stall_ms", 7),
-                     0);
+    ck_assert_int_eq(
+        stint_wire_sendf(peer->wire, "captured",
+                         "s:I, s:b, s:s, s:[{s:s, s:i, s:s, s:i, s:s}], s:i, s:i, "
+                         "s:i",
+                         "generation", generation_of(checkpoint), "ok", 1,
+                         "group_image", name, "files", "name", name, "bytes", 1, "kind",
+                         "group", "pid", 0, "comm", "", "processes", 1, "bytes", 1,
+                         "stall_ms", 7),
+        0);
 }
 
 static void send_failure(struct peer *peer, const json_t *checkpoint, const char *code)
 {
     ck_assert_int_eq(stint_wire_sendf(peer->wire, "captured", "s:I, s:b, s:s, s:s",
-                                      "generation", generation_of(checkpoint), "ok", 0, "code",
-                                      code, "reason", "bash (12): fd 3 is a thing"),
+                                      "generation", generation_of(checkpoint), "ok", 0,
+                                      "code", code, "reason",
+                                      "bash (12): fd 3 is a thing"),
                      0);
 }
 
@@ -250,14 +254,16 @@ static json_t *take_part(struct peer *peer, const char *image)
     return checkpoint;
 }
 
-/* --- the coordinator --------------------------------------------------------------- */
+/* --- the coordinator ---------------------------------------------------------------
+ */
 
 static void on_ready(void *arg)
 {
     ck_assert_int_eq(write(*(int *)arg, "r", 1), 1);
 }
 
-static void start_coordinator(uint32_t interval_s, const char *slurm_job, const char *fault)
+static void
+start_coordinator(uint32_t interval_s, const char *slurm_job, const char *fault)
 {
     int fds[2];
     char byte;
@@ -340,7 +346,8 @@ static uint64_t newest(void)
     return n;
 }
 
-/* --- by hand ----------------------------------------------------------------------- */
+/* --- by hand -----------------------------------------------------------------------
+ */
 
 START_TEST(checkpoint_is_committed)
 {
@@ -402,7 +409,8 @@ START_TEST(two_groups_walk_together)
     ask_checkpoint(&client, 0);
     a = expect(&agent, "checkpoint");
     b = expect(&second, "checkpoint");
-    ck_assert_str_eq(stint_json_string(a, "gen_id", "a"), stint_json_string(b, "gen_id", "b"));
+    ck_assert_str_eq(stint_json_string(a, "gen_id", "a"),
+                     stint_json_string(b, "gen_id", "b"));
     send_quiesced(&agent, a);
     send_quiesced(&second, b);
     expect(&agent, "capture");
@@ -438,7 +446,8 @@ START_TEST(failure_of_one_aborts_all)
     send_quiesced(&second, b);
     send_failure(&agent, a, codes[_i].code);
     abort_message = expect(&second, "abort");
-    ck_assert_ptr_nonnull(strstr(stint_json_string(abort_message, "reason", ""), "fd 3"));
+    ck_assert_ptr_nonnull(
+        strstr(stint_json_string(abort_message, "reason", ""), "fd 3"));
     reply = expect(&client, "reply");
     ck_assert_int_eq(stint_json_int(reply, "code", 0, 255, -1), codes[_i].status);
     ck_assert_ptr_nonnull(strstr(stint_json_string(reply, "message", ""), "fd 3"));
@@ -568,8 +577,8 @@ START_TEST(lies_are_noticed)
         break;
     default: /* no files at all */
         ck_assert_int_eq(stint_wire_sendf(agent.wire, "captured", "s:I, s:b, s:s",
-                                          "generation", generation_of(checkpoint), "ok", 1,
-                                          "group_image", "main.grp"),
+                                          "generation", generation_of(checkpoint), "ok",
+                                          1, "group_image", "main.grp"),
                          0);
         break;
     }
@@ -594,7 +603,8 @@ START_TEST(kill_ends_the_programs)
     expect(&agent, "committed");
     end = expect(&agent, "end");
     ck_assert_int_eq(generation_of(end), 1);
-    ck_assert_uint_eq(client.taken, client.count); /* not before the programs have ended */
+    ck_assert_uint_eq(client.taken,
+                      client.count); /* not before the programs have ended */
     disconnect(&agent);
     ck_assert_int_eq(reply_code(&client), 0);
     /* the answer means that the directory is free */
@@ -618,7 +628,8 @@ START_TEST(requests_join_or_queue)
     checkpoint = expect(&agent, "checkpoint");
     /* while programs are being stopped: the same one */
     ask_checkpoint(&client2, 0);
-    ck_assert_int_eq(stint_wire_sendf(client2.wire, "request", "s:s", "command", "x"), 0);
+    ck_assert_int_eq(stint_wire_sendf(client2.wire, "request", "s:s", "command", "x"),
+                     0);
     expect(&client2, "reply"); /* has been refused: so the first was taken */
     send_quiesced(&agent, checkpoint);
     expect(&agent, "capture");
@@ -633,7 +644,8 @@ START_TEST(requests_join_or_queue)
     send_quiesced(&agent, checkpoint);
     expect(&agent, "capture");
     ask_checkpoint(&client2, 0);
-    ck_assert_int_eq(stint_wire_sendf(client2.wire, "request", "s:s", "command", "x"), 0);
+    ck_assert_int_eq(stint_wire_sendf(client2.wire, "request", "s:s", "command", "x"),
+                     0);
     expect(&client2, "reply");
     write_image(checkpoint, "main.grp", 0);
     send_captured(&agent, checkpoint, "main.grp");
@@ -679,9 +691,9 @@ START_TEST(agents_are_told_apart)
 {
     start_coordinator(0, NULL, NULL);
     connect_agent(&agent, "main", 100);
-    connect_peer(&second, json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "t", "hello", "role",
-                                    "agent", "version", 1, "group", "main", "host", "here",
-                                    "pid", 101));
+    connect_peer(&second, json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "t", "hello",
+                                    "role", "agent", "version", 1, "group", "main",
+                                    "host", "here", "pid", 101));
     expect(&second, "error");
     expect_closed(&second);
     /* the same one with a new connection */
@@ -698,17 +710,18 @@ static const struct {
     const char *role, *group;
     int version;
 } hellos[] = {
-    {"agent", "../x", 1}, {"agent", "", 1},    {"agent", "a/b", 1},
-    {"agent", ".x", 1},   {"agent", "main", 2}, {"king", "main", 1},
+    {"agent", "../x", 1},  {"agent", "", 1},     {"agent", "a/b", 1},
+    {"agent", ".x", 1},    {"agent", "main", 2}, {"king", "main", 1},
     {"client", "main", 0},
 };
 
 START_TEST(odd_hellos)
 {
     start_coordinator(0, NULL, NULL);
-    connect_peer(&second, json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "t", "hello", "role",
-                                    hellos[_i].role, "version", hellos[_i].version, "group",
-                                    hellos[_i].group, "host", "here", "pid", 101));
+    connect_peer(&second,
+                 json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "t", "hello", "role",
+                           hellos[_i].role, "version", hellos[_i].version, "group",
+                           hellos[_i].group, "host", "here", "pid", 101));
     expect(&second, "error");
     expect_closed(&second);
 }
@@ -723,8 +736,10 @@ START_TEST(odd_messages)
     expect(&agent, "error");
     ck_assert_int_eq(stint_wire_sendf(client.wire, "captured", ""), 0);
     expect(&client, "error");
-    ck_assert_int_eq(stint_wire_sendf(agent.wire, "captured", "s:s", "generation", "one"), 0);
-    ck_assert_int_eq(stint_wire_sendf(agent.wire, "quiesced", "s:i", "generation", 7), 0);
+    ck_assert_int_eq(
+        stint_wire_sendf(agent.wire, "captured", "s:s", "generation", "one"), 0);
+    ck_assert_int_eq(stint_wire_sendf(agent.wire, "quiesced", "s:i", "generation", 7),
+                     0);
     ck_assert_int_eq(stint_wire_sendf(agent.wire, "progress", "s:i", "bytes", -7), 0);
     ck_assert_int_eq(stint_wire_sendf(client.wire, "request", "s:[]", "command"), 0);
     ck_assert_int_eq(reply_code(&client), 1);
@@ -793,7 +808,8 @@ START_TEST(stop_ends_without_checkpoint)
         ask_checkpoint(&client2, 0);
         expect(&agent, "checkpoint");
     }
-    ck_assert_int_eq(stint_wire_sendf(client.wire, "request", "s:s", "command", "stop"), 0);
+    ck_assert_int_eq(stint_wire_sendf(client.wire, "request", "s:s", "command", "stop"),
+                     0);
     if (_i == 1) {
         expect(&agent, "abort");
         ck_assert_int_eq(reply_code(&client2), 1);
@@ -809,8 +825,8 @@ END_TEST
 
 START_TEST(numbers_go_on)
 {
-    shell("mkdir -m 700 %s/gen-000041 %s/gen-000050.tmp && touch %s/gen-000050.tmp/x", path,
-          path, path);
+    shell("mkdir -m 700 %s/gen-000041 %s/gen-000050.tmp && touch %s/gen-000050.tmp/x",
+          path, path, path);
     start_coordinator(0, NULL, NULL);
     ck_assert(!exists("gen-000050.tmp"));
     connect_agent(&agent, "main", 100);
@@ -822,14 +838,17 @@ START_TEST(numbers_go_on)
 }
 END_TEST
 
-/* --- kill -9 in every state ----------------------------------------------------------- */
+/* --- kill -9 in every state
+ * ----------------------------------------------------------- */
 
 static const struct {
     const char *point;
-    uint64_t newest_after; /* of the second checkpoint, once the next one has cleaned up */
+    uint64_t
+        newest_after; /* of the second checkpoint, once the next one has cleaned up */
 } kills[] = {
-    {"coordinator-quiesce:2", 1}, {"coordinator-capture:2", 1}, {"coordinator-commit:2", 1},
-    {"dir-renamed:2", 2},         {"dir-symlink:2", 2},         {"coordinator-idle:2", 2},
+    {"coordinator-quiesce:2", 1}, {"coordinator-capture:2", 1},
+    {"coordinator-commit:2", 1},  {"dir-renamed:2", 2},
+    {"dir-symlink:2", 2},         {"coordinator-idle:2", 2},
     {"coordinator-ending", 2},    {"dir-pruning", 3},
 };
 
@@ -893,12 +912,15 @@ START_TEST(killed_in_a_state)
 }
 END_TEST
 
-/* --- under Slurm, played by a script --------------------------------------------------- */
+/* --- under Slurm, played by a script
+ * --------------------------------------------------- */
 
-/* stint-slurm whose answers are the files info and requeue, and that notes what it does. */
+/* stint-slurm whose answers are the files info and requeue, and that notes what it
+ * does. */
 static void fake_slurm(void)
 {
-    shell("cd %s && mkdir bin && cat > bin/stint-slurm <<'E' && chmod +x bin/stint-slurm\n"
+    shell("cd %s && mkdir bin && cat > bin/stint-slurm <<'E' && chmod +x "
+          "bin/stint-slurm\n"
           "#!/bin/sh\n"
           "cd %s\n"
           "echo \"$*\" >> calls\n"
@@ -918,9 +940,10 @@ static void slurm_says(const char *state, long ends_in, const char *more)
 {
     long now = (long)time(NULL);
 
-    shell("cd %s && echo '{\"state\":\"%s\",\"start_time\":%ld,\"end_time\":%ld,"
-          "\"restart_count\":2,%s \"time_limit_s\":600}' > info.new && mv info.new info",
-          base_dir, state, now - 300, now + ends_in, more);
+    shell(
+        "cd %s && echo '{\"state\":\"%s\",\"start_time\":%ld,\"end_time\":%ld,"
+        "\"restart_count\":2,%s \"time_limit_s\":600}' > info.new && mv info.new info",
+        base_dir, state, now - 300, now + ends_in, more);
 }
 
 static void called(const char *what)
@@ -999,8 +1022,8 @@ START_TEST(extended_time)
         const struct timespec pause = {0, 100000000};
         json_t *slurm;
 
-        ck_assert_int_eq(stint_wire_sendf(client.wire, "request", "s:s", "command", "status"),
-                         0);
+        ck_assert_int_eq(
+            stint_wire_sendf(client.wire, "request", "s:s", "command", "status"), 0);
         slurm = json_object_get(expect(&client, "reply"), "slurm");
         if (stint_json_int(slurm, "end_time", 0, INT64_MAX, 0) > time(NULL) + 3000)
             break;
@@ -1015,7 +1038,8 @@ END_TEST
 
 static void send_terminating(void)
 {
-    ck_assert_int_eq(stint_wire_sendf(agent.wire, "terminating", "s:i", "signal", SIGTERM), 0);
+    ck_assert_int_eq(
+        stint_wire_sendf(agent.wire, "terminating", "s:i", "signal", SIGTERM), 0);
 }
 
 START_TEST(scancel_is_obeyed)
@@ -1026,7 +1050,8 @@ START_TEST(scancel_is_obeyed)
     connect_agent(&agent, "batch", 100);
     slurm_says("CANCELLED", 0, "");
     send_terminating();
-    ck_assert_int_eq(stint_json_int(expect(&agent, "deliver"), "signal", 0, 64, 0), SIGTERM);
+    ck_assert_int_eq(stint_json_int(expect(&agent, "deliver"), "signal", 0, 64, 0),
+                     SIGTERM);
     disconnect(&agent);
     ck_assert_int_eq(join_coordinator(), 0);
     shell("! grep requeue %s/calls", base_dir);
@@ -1146,7 +1171,8 @@ END_TEST
 START_TEST(agent_dies_while_held)
 {
     fake_slurm();
-    shell("cd %s && sed -i 's/^requeue)/requeue) touch asked; while [ -e slow ]; do sleep 0.05; "
+    shell("cd %s && sed -i 's/^requeue)/requeue) touch asked; while [ -e slow ]; do "
+          "sleep 0.05; "
           "done;/' bin/stint-slurm && echo 'echo done >> calls' >> bin/stint-slurm && "
           "touch slow",
           base_dir);
@@ -1155,7 +1181,8 @@ START_TEST(agent_dies_while_held)
     connect_agent(&agent, "batch", 100);
     take_part(&agent, "batch.grp");
     expect(&agent, "committed");
-    shell("cd %s && for i in $(seq 200); do [ ! -e asked ] || exit 0; sleep 0.05; done; exit 1",
+    shell("cd %s && for i in $(seq 200); do [ ! -e asked ] || exit 0; sleep 0.05; "
+          "done; exit 1",
           base_dir);
     disconnect(&agent);
     shell("rm %s/slow", base_dir);

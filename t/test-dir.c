@@ -247,7 +247,8 @@ START_TEST(lists_only_generations)
     ck_assert_int_eq(stint_dir_list(fd, &numbers, &count, &err), 0);
     ck_assert_uint_eq(count, 0);
     free(numbers);
-    shell("cd %s && mkdir gen-000010 gen-000009 gen-1000000 gen-0000011 gen-11 gen-000012.tmp "
+    shell("cd %s && mkdir gen-000010 gen-000009 gen-1000000 gen-0000011 gen-11 "
+          "gen-000012.tmp "
           "gen-000000 gen- gen-00001x gen-000013.tmp2 gen-99999999999999999999999",
           path);
     ck_assert_int_eq(stint_dir_list(fd, &numbers, &count, &err), 0);
@@ -297,7 +298,8 @@ END_TEST
 START_TEST(drop_removes_everything)
 {
     write_generation(1);
-    shell("cd %s/gen-000001.tmp && mkdir sub && touch sub/x && ln -s /etc/passwd link", path);
+    shell("cd %s/gen-000001.tmp && mkdir sub && touch sub/x && ln -s /etc/passwd link",
+          path);
     ck_assert_int_eq(stint_dir_drop(fd, 1, &err), 0);
     ck_assert(!exists("gen-000001.tmp"));
     ck_assert_int_eq(stint_dir_drop(fd, 1, &err), 0);

@@ -49,18 +49,36 @@ static struct stint_manifest sample(void)
 {
     static struct stint_manifest_file files[] = {
         {.name = "main.grp", .kind = "group", .comm = "", .bytes = 8192, .xxh3 = 1},
-        {.name = "main-101-bash.img", .kind = "process", .comm = "ba\"sh: #'\\\n", .pid = 101,
-         .bytes = 123456789012, .xxh3 = 0xfedcba9876543210},
+        {.name = "main-101-bash.img",
+         .kind = "process",
+         .comm = "ba\"sh: #'\\\n",
+         .pid = 101,
+         .bytes = 123456789012,
+         .xxh3 = 0xfedcba9876543210},
     };
     static struct stint_manifest_file other_files[] = {
         {.name = "step0.grp", .kind = "group", .comm = "", .bytes = 8192, .xxh3 = 0},
     };
     static struct stint_manifest_group groups[] = {
-        {.name = "main", .host = "node1", .kernel = "6.18.1",
-         .command = "bash -c 'echo \"a: b\" # \xff\xfe'", .image = "main.grp", .root_pid = 101,
-         .processes = 1, .bytes = 123456797204, .stall_ms = 210, .files = files, .nfiles = 2},
-        {.name = "step0", .host = "node2", .kernel = "", .command = "", .image = "step0.grp",
-         .processes = 0, .files = other_files, .nfiles = 1},
+        {.name = "main",
+         .host = "node1",
+         .kernel = "6.18.1",
+         .command = "bash -c 'echo \"a: b\" # \xff\xfe'",
+         .image = "main.grp",
+         .root_pid = 101,
+         .processes = 1,
+         .bytes = 123456797204,
+         .stall_ms = 210,
+         .files = files,
+         .nfiles = 2},
+        {.name = "step0",
+         .host = "node2",
+         .kernel = "",
+         .command = "",
+         .image = "step0.grp",
+         .processes = 0,
+         .files = other_files,
+         .nfiles = 1},
     };
     return (struct stint_manifest){
         .generation = 12,
@@ -163,7 +181,8 @@ START_TEST(number_is_that_of_the_directory)
 }
 END_TEST
 
-/* --- hostile texts: the sample with one thing changed ------------------------------ */
+/* --- hostile texts: the sample with one thing changed ------------------------------
+ */
 
 static char *sample_text(size_t *len)
 {
@@ -191,10 +210,10 @@ static const struct {
     {"name: \"main-101-bash.img\"", "name: \"a b\""},
     {"name: \"main-101-bash.img\"", "name: [a]"},
     {"name: \"main-101-bash.img\"", "nome: \"main-101-bash.img\""},
-    {"name: \"main-101-bash.img\"", "name: \"main.grp\""},  /* twice */
-    {"name: \"step0.grp\"", "name: \"main.grp\""},          /* twice, in two groups */
-    {"name: \"step0\"", "name: \"main\""},                  /* two groups of one name */
-    {"image: \"main.grp\"", "image: \"other.grp\""},        /* none of its files */
+    {"name: \"main-101-bash.img\"", "name: \"main.grp\""}, /* twice */
+    {"name: \"step0.grp\"", "name: \"main.grp\""},         /* twice, in two groups */
+    {"name: \"step0\"", "name: \"main\""},                 /* two groups of one name */
+    {"image: \"main.grp\"", "image: \"other.grp\""},       /* none of its files */
     {"image: \"main.grp\"", "image: \"main-101-bash.img\""}, /* of another kind */
     {"kind: \"process\"", "kind: \"device\""},
     {"pid: 101", "pid: -1"},
@@ -211,9 +230,9 @@ static const struct {
     {"stint: 1", "stint: 2"},
     {"stint: 1", "stint: 1\nstint: 1"}, /* a key twice */
     {"held: true", "held: maybe"},
-    {"held: true", "held: &a true"},          /* anchors */
-    {"held: true", "held: !!bool true"},      /* tags */
-    {"held: true", "held: *a"},               /* aliases */
+    {"held: true", "held: &a true"},     /* anchors */
+    {"held: true", "held: !!bool true"}, /* tags */
+    {"held: true", "held: *a"},          /* aliases */
     {"groups:", "groups: []\nmore:"},
     {"groups:", "groups: {}\nmore:"},
     {"groups:", "graups:"},
@@ -236,10 +255,11 @@ START_TEST(hostile_texts)
     text = sample_text(&len);
     at = strstr(text, changes[_i].old);
     ck_assert_msg(at != NULL, "the sample has no %s", changes[_i].old);
-    ck_assert_int_ge(asprintf(&changed, "%.*s%s%s", (int)(at - text), text, changes[_i].new,
-                              at + strlen(changes[_i].old)),
+    ck_assert_int_ge(asprintf(&changed, "%.*s%s%s", (int)(at - text), text,
+                              changes[_i].new, at + strlen(changes[_i].old)),
                      0);
-    ck_assert_msg(stint_manifest_parse(changed, strlen(changed), 12, &m, &err) == -EBADMSG,
+    ck_assert_msg(stint_manifest_parse(changed, strlen(changed), 12, &m, &err)
+                      == -EBADMSG,
                   "accepted: %s", changes[_i].new);
     ck_assert_ptr_null(strchr(err.text, '\n'));
     free(changed);
@@ -255,7 +275,8 @@ START_TEST(truncated_texts)
     char *text = sample_text(&len);
 
     for (size_t cut = 0; cut < len - 1; cut++) {
-        char *copy = malloc(cut + 1); /* exact, so that a sanitizer sees what is read beyond */
+        char *copy =
+            malloc(cut + 1); /* exact, so that a sanitizer sees what is read beyond */
 
         memcpy(copy, text, cut);
         copy[cut] = '\0';
@@ -290,8 +311,8 @@ END_TEST
 
 START_TEST(no_manifest_at_all)
 {
-    static const char *const texts[] = {"", "\n", "null", "[]", "a", "\xff\xfe", "%YAML 9.9\n",
-                                        "- stint: 1", "{", "'"};
+    static const char *const texts[] = {
+        "", "\n", "null", "[]", "a", "\xff\xfe", "%YAML 9.9\n", "- stint: 1", "{", "'"};
     struct stint_manifest m;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -307,7 +328,8 @@ START_TEST(odd_files)
     struct stint_manifest m;
 
     commit_sample(12);
-    shell("cd %s/ckpt/gen-000012 && rm manifest.yaml && %s manifest.yaml", base, odd[_i]);
+    shell("cd %s/ckpt/gen-000012 && rm manifest.yaml && %s manifest.yaml", base,
+          odd[_i]);
     ck_assert_int_lt(stint_manifest_read(fd, 12, &m, &err), 0);
 }
 END_TEST

@@ -47,17 +47,17 @@ static const struct {
     const char *text;
     int error;
 } bad[] = {
-    {"", -EINVAL},        {" ", -EINVAL},         {" 5", -EINVAL},
-    {"5 ", -EINVAL},      {"-5", -EINVAL},        {"+5", -EINVAL},
-    {"1.5", -EINVAL},     {"5x", -EINVAL},        {"5ms", -EINVAL},
-    {"s", -EINVAL},       {"5S", -EINVAL},        {"1:60", -EINVAL},
-    {"1:60:00", -EINVAL}, {"1:00:60", -EINVAL},   {"1:2:3:4", -EINVAL},
-    {":30", -EINVAL},     {"30:", -EINVAL},       {"1::2", -EINVAL},
-    {"1-", -EINVAL},      {"-1", -EINVAL},        {"1-24", -EINVAL},
-    {"1-2-3", -EINVAL},   {"1:2-3", -EINVAL},     {"1-2:60", -EINVAL},
+    {"", -EINVAL},         {" ", -EINVAL},         {" 5", -EINVAL},
+    {"5 ", -EINVAL},       {"-5", -EINVAL},        {"+5", -EINVAL},
+    {"1.5", -EINVAL},      {"5x", -EINVAL},        {"5ms", -EINVAL},
+    {"s", -EINVAL},        {"5S", -EINVAL},        {"1:60", -EINVAL},
+    {"1:60:00", -EINVAL},  {"1:00:60", -EINVAL},   {"1:2:3:4", -EINVAL},
+    {":30", -EINVAL},      {"30:", -EINVAL},       {"1::2", -EINVAL},
+    {"1-", -EINVAL},       {"-1", -EINVAL},        {"1-24", -EINVAL},
+    {"1-2-3", -EINVAL},    {"1:2-3", -EINVAL},     {"1-2:60", -EINVAL},
     {"1-2:3:60", -EINVAL}, {"1-2:3:4:5", -EINVAL}, {"1-2h", -EINVAL},
-    {"1:30m", -EINVAL},   {"infinite", -EINVAL},  {"0x10", -EINVAL},
-    {"3651d", -ERANGE},   {"315360001", -ERANGE}, {"99999999999999999999", -ERANGE},
+    {"1:30m", -EINVAL},    {"infinite", -EINVAL},  {"0x10", -EINVAL},
+    {"3651d", -ERANGE},    {"315360001", -ERANGE}, {"99999999999999999999", -ERANGE},
     {"5256001m", -ERANGE}, {"3651-0", -ERANGE},
 };
 
@@ -85,9 +85,8 @@ static const struct {
     double seconds;
     const char *text;
 } shown[] = {
-    {0, "0.0 s"},          {2.14, "2.1 s"},         {-1, "0.0 s"},
-    {45.4, "45 s"},        {725, "12 min 5 s"},     {12000, "3 h 20 min"},
-    {187200, "2 d 4 h"},
+    {0, "0.0 s"},        {2.14, "2.1 s"},       {-1, "0.0 s"},       {45.4, "45 s"},
+    {725, "12 min 5 s"}, {12000, "3 h 20 min"}, {187200, "2 d 4 h"},
 };
 
 START_TEST(shows_durations)
@@ -102,12 +101,8 @@ static const struct {
     uint64_t bytes;
     const char *text;
 } sizes[] = {
-    {0, "0 B"},
-    {1023, "1023 B"},
-    {1536, "1.5 KiB"},
-    {4404019, "4.2 MiB"},
-    {1395864371, "1.30 GiB"},
-    {UINT64_MAX, "17179869184.00 GiB"},
+    {0, "0 B"},           {1023, "1023 B"},         {1536, "1.5 KiB"},
+    {4404019, "4.2 MiB"}, {1395864371, "1.30 GiB"}, {UINT64_MAX, "17179869184.00 GiB"},
 };
 
 START_TEST(shows_sizes)

@@ -1,5 +1,5 @@
-/* Authenticated connections: messages pass between holders of the key, nothing else does.
- * SPDX-License-Identifier: Apache-2.0
+/* Authenticated connections: messages pass between holders of the key, nothing else
+ * does. SPDX-License-Identifier: Apache-2.0
  */
 #include "common/wire.h"
 
@@ -38,7 +38,8 @@ static struct side {
     int frees;   /* free the connection in the callback */
 } server, client;
 
-static void on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
+static void
+on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
 {
     struct side *side = arg;
 
@@ -54,8 +55,8 @@ static void on_message(struct stint_wire *wire, const char *t, json_t *message, 
         ck_assert_int_eq(stint_wire_send(wire, json_incref(message)), 0);
     } else if (side->answers && strcmp(t, "request") == 0) {
         ck_assert_int_eq(stint_wire_sendf(wire, "note", "s:s", "text", "wait"), 0);
-        ck_assert_int_eq(stint_wire_sendf(wire, "reply", "s:b, s:O", "ok", 1, "got", message),
-                         0);
+        ck_assert_int_eq(
+            stint_wire_sendf(wire, "reply", "s:b, s:O", "ok", 1, "got", message), 0);
     } else if (side->answers && strcmp(t, "bye") == 0) {
         ck_assert_int_eq(stint_wire_sendf(wire, "last", ""), 0);
         stint_wire_finish(wire);
@@ -73,8 +74,11 @@ static void on_closed(struct stint_wire *wire, const char *reason, void *arg)
 
 static const struct stint_wire_callbacks callbacks = {on_message, on_closed};
 
-static void on_connection(struct evconnlistener *l, evutil_socket_t socket_fd,
-                          struct sockaddr *address, int len, void *arg)
+static void on_connection(struct evconnlistener *l,
+                          evutil_socket_t socket_fd,
+                          struct sockaddr *address,
+                          int len,
+                          void *arg)
 {
     ck_assert_int_eq(stint_wire_accept(base, socket_fd, &key, &callbacks, &server,
                                        &server.wire, &err),
@@ -95,12 +99,11 @@ static void setup(void)
     base = event_base_new();
     any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     listener = evconnlistener_new_bind(base, on_connection, NULL,
-                                       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
-                                       (struct sockaddr *)&any, sizeof(any));
+                                       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC,
+                                       16, (struct sockaddr *)&any, sizeof(any));
     ck_assert_ptr_nonnull(listener);
-    ck_assert_int_eq(getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&any,
-                                 &len),
-                     0);
+    ck_assert_int_eq(
+        getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&any, &len), 0);
     port = ntohs(any.sin_port);
     ck_assert_int_eq(stint_endpoint_write(fd, port, &err), 0);
     server = (struct side){.answers = 1};
@@ -142,16 +145,16 @@ static void stop_loop(evutil_socket_t unused, short what, void *arg)
 }
 
 /* Run the loop until the condition holds; fails after ten seconds. */
-#define RUN_UNTIL(condition)                                                                 \
-    do {                                                                                     \
-        const struct timeval limit_ = {15, 0};                                               \
-        int late_ = 0;                                                                       \
-        struct event *timer_ = evtimer_new(base, stop_loop, &late_);                         \
-        evtimer_add(timer_, &limit_);                                                        \
-        while (!(condition) && !late_)                                                       \
-            event_base_loop(base, EVLOOP_ONCE);                                              \
-        event_free(timer_);                                                                  \
-        ck_assert_msg(!late_, "%s", #condition);                                             \
+#define RUN_UNTIL(condition)                                         \
+    do {                                                             \
+        const struct timeval limit_ = {15, 0};                       \
+        int late_ = 0;                                               \
+        struct event *timer_ = evtimer_new(base, stop_loop, &late_); \
+        evtimer_add(timer_, &limit_);                                \
+        while (!(condition) && !late_)                               \
+            event_base_loop(base, EVLOOP_ONCE);                      \
+        event_free(timer_);                                          \
+        ck_assert_msg(!late_, "%s", #condition);                     \
     } while (0)
 
 START_TEST(greets)
@@ -175,7 +178,8 @@ END_TEST
 
 START_TEST(many_and_large_messages)
 {
-    static const size_t sizes[] = {0, 1, 4095, 65536, 1 << 20, STINT_WIRE_FRAME_MAX - 100};
+    static const size_t sizes[] = {0,     1,       4095,
+                                   65536, 1 << 20, STINT_WIRE_FRAME_MAX - 100};
 
     connect_client();
     RUN_UNTIL(client.count == 1);
@@ -202,7 +206,8 @@ START_TEST(too_large_is_refused_by_the_sender)
     connect_client();
     RUN_UNTIL(client.count == 1);
     memset(text, 'x', STINT_WIRE_FRAME_MAX);
-    ck_assert_int_eq(stint_wire_sendf(client.wire, "echo", "s:s", "text", text), -EMSGSIZE);
+    ck_assert_int_eq(stint_wire_sendf(client.wire, "echo", "s:s", "text", text),
+                     -EMSGSIZE);
     free(text);
     ck_assert_int_eq(stint_wire_sendf(client.wire, "echo", "s:i", "n", 1), 0);
     RUN_UNTIL(client.count == 2);
@@ -214,7 +219,8 @@ START_TEST(not_utf8_is_refused_by_the_sender)
     json_t *text = stint_json_text("a\xff\xc3");
 
     connect_client();
-    ck_assert_int_eq(stint_wire_sendf(client.wire, "echo", "s:s", "text", "\xff"), -EINVAL);
+    ck_assert_int_eq(stint_wire_sendf(client.wire, "echo", "s:s", "text", "\xff"),
+                     -EINVAL);
     ck_assert_str_eq(json_string_value(text), "a??");
     json_decref(text);
 }
@@ -280,10 +286,11 @@ START_TEST(no_coordinator)
     json_t *reply;
 
     ck_assert_int_eq(unlinkat(fd, "coordinator.yaml", 0), 0);
-    ck_assert_int_eq(stint_wire_connect(base, path, hello(), &callbacks, &client, &wire, &err),
-                     -ENOENT);
-    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "x"), 1000, NULL, NULL,
-                                     &reply, &err),
+    ck_assert_int_eq(
+        stint_wire_connect(base, path, hello(), &callbacks, &client, &wire, &err),
+        -ENOENT);
+    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "x"), 1000,
+                                     NULL, NULL, &reply, &err),
                      STINT_WIRE_E_NONE);
 }
 END_TEST
@@ -312,7 +319,8 @@ START_TEST(bad_endpoints)
 }
 END_TEST
 
-/* --- a peer that speaks by hand ------------------------------------------------------ */
+/* --- a peer that speaks by hand ------------------------------------------------------
+ */
 
 static int raw_connect(void)
 {
@@ -349,8 +357,8 @@ END_TEST
 START_TEST(forgers_are_dropped)
 {
     static const unsigned char lengths[][4] = {
-        {0, 0, 0, 0}, {0, 0, 0, 16}, {0, 0, 0, 17}, {0, 0, 0, 60}, {0, 2, 0, 0},
-        {1, 0, 0, 17}, {1, 0, 0, 18}, {255, 255, 255, 255},
+        {0, 0, 0, 0}, {0, 0, 0, 16}, {0, 0, 0, 17}, {0, 0, 0, 60},
+        {0, 2, 0, 0}, {1, 0, 0, 17}, {1, 0, 0, 18}, {255, 255, 255, 255},
     };
     unsigned char bytes[8 + 32 + 24 + 4 + 131072];
     int raw = raw_connect();
@@ -366,8 +374,8 @@ START_TEST(forgers_are_dropped)
 }
 END_TEST
 
-/* Someone between the two sides. It relays; from byte `at` on of what one side sends, it
- * changes one bit. */
+/* Someone between the two sides. It relays; from byte `at` on of what one side sends,
+ * it changes one bit. */
 
 static void relay_run(int listen_fd, int flip_from_client, size_t at)
 {
@@ -417,9 +425,10 @@ static pid_t relay_start(int flip_from_client, size_t at)
     /* one address only: a second attempt would go past the relay */
     {
         char text[128];
-        int n = snprintf(text, sizeof(text),
-                         "version: 1\nhost: x\naddresses: [127.0.0.1]\nport: %u\npid: 1\n",
-                         ntohs(any.sin_port));
+        int n =
+            snprintf(text, sizeof(text),
+                     "version: 1\nhost: x\naddresses: [127.0.0.1]\nport: %u\npid: 1\n",
+                     ntohs(any.sin_port));
         int file = openat(fd, "coordinator.yaml", O_WRONLY | O_TRUNC);
 
         ck_assert_int_eq(write(file, text, (size_t)n), n);
@@ -428,8 +437,8 @@ static pid_t relay_start(int flip_from_client, size_t at)
     return pid;
 }
 
-/* Of the client's bytes: 8 magic, 32 nonce, 24 header, 4 length, then the hello. Wherever a
- * bit is changed, no message comes through after it. */
+/* Of the client's bytes: 8 magic, 32 nonce, 24 header, 4 length, then the hello.
+ * Wherever a bit is changed, no message comes through after it. */
 START_TEST(changed_bits_are_noticed)
 {
     static const size_t places[] = {0, 7, 8, 39, 40, 63, 64, 66, 67, 68, 80, 90};
@@ -458,7 +467,8 @@ START_TEST(relayed_unchanged_works)
 }
 END_TEST
 
-/* --- the blocking call ------------------------------------------------------------------ */
+/* --- the blocking call
+ * ------------------------------------------------------------------ */
 
 static void note(const char *text, void *arg)
 {
@@ -484,12 +494,13 @@ START_TEST(call_is_answered)
     char noted[16] = "";
     json_t *reply = NULL;
 
-    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"), 10000, note,
-                                     noted, &reply, &err),
+    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"),
+                                     10000, note, noted, &reply, &err),
                      0);
     ck_assert_str_eq(noted, "wait");
     ck_assert(stint_json_bool(reply, "ok", 0));
-    ck_assert_str_eq(stint_json_string(json_object_get(reply, "got"), "command", ""), "status");
+    ck_assert_str_eq(stint_json_string(json_object_get(reply, "got"), "command", ""),
+                     "status");
     json_decref(reply);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -501,8 +512,8 @@ START_TEST(call_has_a_deadline)
     pid_t pid = serve(0);
     json_t *reply = NULL;
 
-    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"), 200, NULL,
-                                     NULL, &reply, &err),
+    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"), 200,
+                                     NULL, NULL, &reply, &err),
                      -ETIMEDOUT);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -515,8 +526,8 @@ START_TEST(call_to_a_dead_one)
 
     evconnlistener_free(listener);
     listener = NULL;
-    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"), 10000, NULL,
-                                     NULL, &reply, &err),
+    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"),
+                                     10000, NULL, NULL, &reply, &err),
                      STINT_WIRE_E_NONE);
 }
 END_TEST
@@ -528,8 +539,8 @@ START_TEST(call_with_the_wrong_key)
 
     key.bytes[0] ^= 1;
     pid = serve(1);
-    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"), 10000, NULL,
-                                     NULL, &reply, &err),
+    ck_assert_int_eq(stint_wire_call(path, json_pack("{s:s}", "command", "status"),
+                                     10000, NULL, NULL, &reply, &err),
                      -ECONNRESET);
     ck_assert_ptr_nonnull(strstr(err.text, "key"));
     kill(pid, SIGKILL);
