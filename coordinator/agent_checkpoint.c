@@ -20,6 +20,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "coordinator/agent_confined.h"
 #include "coordinator/agent_contents.h"
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_ipc.h"
@@ -512,8 +513,10 @@ static void describe(struct agent_checkpoint *checkpoint)
     struct agent *agent = checkpoint->agent;
     const struct agent_procs *procs = agent_quiesce_procs(checkpoint->quiesce);
     struct stint_err err;
-    int ret = agent_group_describe(&checkpoint->group, agent, procs, &err);
+    int ret = checkpoint->ignore ? 0 : agent_confined_check(agent, procs, &err);
 
+    if (ret == 0)
+        ret = agent_group_describe(&checkpoint->group, agent, procs, &err);
     if (ret == 0)
         ret = describe_segments(checkpoint, &err);
     for (size_t i = 0; ret == 0 && i < checkpoint->group.nmembers; i++) {

@@ -135,6 +135,8 @@ static int classify_shared(struct capture *capture,
     struct stat st;
 
     region->end = region->start; /* contents live elsewhere */
+    if (strncmp(entry->path, "/[aio]", 6) == 0)
+        return refuse_mapping(capture, entry, "asynchronous I/O (io_setup) is in use at");
     if (segment) {
         vma->kind = STINT_VMA_SEGMENT;
         vma->segment_id = segment->id;
