@@ -41,6 +41,7 @@ export GATE="$T/k.gate"
 job_ready k || job_diag k
 fails 'too large for the disk' 1 disk_job checkpoint
 like '... says so' "$(disk_job checkpoint 2>&1)" 'No space left'
+fails 'nor can it be ended with a checkpoint' 1 disk_job checkpoint --kill
 ok '... the program goes on' job_alive k
 is '... nothing is left of it' "$(cd "$T/disk/j" && echo gen-*)" 'gen-*'
 job_go k
