@@ -63,7 +63,7 @@ START_TEST(default_place)
 }
 END_TEST
 
-START_TEST(record)
+START_TEST(round_trip)
 {
     struct task_record record;
     struct stint_err err;
@@ -155,7 +155,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, ids);
     tcase_add_test(tcase, default_place);
-    tcase_add_test(tcase, record);
+    tcase_add_test(tcase, round_trip);
     tcase_add_test(tcase, merged);
     tcase_add_test(tcase, damaged);
     tcase_add_test(tcase, outputs_are_cut_back);
