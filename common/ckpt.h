@@ -11,6 +11,7 @@
  *   process                         agent
  *   HELLO                ->
  *                        <-         SEND_FDS
+ *   WATCH (any number)   ->
  *   FDS (several, SCM_RIGHTS) ->              last one has STINT_FDS_LAST
  *                        <-         SEGMENT (any number, each with one fd)
  *                        <-         CAPTURE (one fd: the image file)
@@ -45,6 +46,7 @@ enum stint_ckpt_type {
     STINT_CKPT_RESUME = 8,
     STINT_CKPT_FAILED = 9,
     STINT_CKPT_UNBLOCK = 10, /* from the process, before HELLO: struct stint_ckpt_unblock */
+    STINT_CKPT_WATCH = 11, /* from the process, before FDS: struct stint_ckpt_watch */
 };
 
 struct stint_ckpt_header {
@@ -117,6 +119,14 @@ struct stint_ckpt_failed {
 struct stint_ckpt_unblock {
     struct stint_ckpt_header header;
     int32_t tid;
+};
+
+/* A path that the process has given to inotify_add_watch(2), and what it led to then: the
+ * kernel does not tell. */
+struct stint_ckpt_watch {
+    struct stint_ckpt_header header;
+    uint64_t dev, ino;
+    char path[STINT_CKPT_PACKET_MAX - 24]; /* absolute, NUL-terminated */
 };
 
 struct stint_ckpt_resume {

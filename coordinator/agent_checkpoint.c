@@ -23,6 +23,7 @@
 #include "coordinator/agent_confined.h"
 #include "coordinator/agent_contents.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_inotify.h"
 #include "coordinator/agent_ipc.h"
 #include "coordinator/agent_lock.h"
 #include "coordinator/agent_list.h"
@@ -592,6 +593,14 @@ static void on_descriptors(struct agent_peer *peer, const struct stint_ckpt_fds 
     }
 }
 
+static void on_watch(struct agent_peer *peer, const struct stint_ckpt_watch *watch)
+{
+    struct agent_checkpoint *checkpoint = agent_quiesce_arg(peer->owner);
+
+    /* Without it the watch is refused, if it still exists. */
+    (void)agent_inotify_note(&checkpoint->group.objects, watch);
+}
+
 /* --- start ------------------------------------------------------------------------ */
 
 static struct agent_checkpoint *checkpoint_of(struct agent_peer *peer)
@@ -700,6 +709,7 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
     static const struct agent_quiesce_callbacks callbacks = {on_quiesced, on_quiesce_failed};
     static const struct agent_peer_callbacks peer_callbacks = {
         .descriptors = on_descriptors,
+        .watch = on_watch,
         .captured = on_captured,
         .failed = on_peer_failed,
         .gone = on_peer_gone,

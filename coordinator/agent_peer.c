@@ -27,6 +27,7 @@ union packet {
     struct stint_ckpt_captured captured;
     struct stint_ckpt_failed failed;
     struct stint_ckpt_unblock unblock;
+    struct stint_ckpt_watch watch;
     char bytes[STINT_CKPT_PACKET_MAX];
 };
 
@@ -114,6 +115,13 @@ static void on_packet(struct agent_peer *peer, union packet *packet, size_t len,
         return;
     case STINT_CKPT_FDS:
         on_fds(peer, packet, len, got, ngot);
+        return;
+    case STINT_CKPT_WATCH:
+        if (len < sizeof(packet->watch))
+            break;
+        packet->watch.path[sizeof(packet->watch.path) - 1] = '\0';
+        if (peer->state == PEER_LISTING)
+            peer->callbacks->watch(peer, &packet->watch);
         return;
     case STINT_CKPT_CAPTURED:
         if (len < sizeof(packet->captured) || peer->state != PEER_CAPTURING)

@@ -36,6 +36,7 @@ struct agent_peer_callbacks {
      * where it was not passed; all of them are the callee's from now on. */
     void (*descriptors)(struct agent_peer *peer, const struct stint_ckpt_fds *list,
                         const int *fds);
+    void (*watch)(struct agent_peer *peer, const struct stint_ckpt_watch *watch);
     void (*captured)(struct agent_peer *peer);
     void (*failed)(struct agent_peer *peer, int error, const char *reason);
     void (*gone)(struct agent_peer *peer);

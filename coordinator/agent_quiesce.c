@@ -151,6 +151,13 @@ static void on_descriptors(struct agent_peer *peer, const struct stint_ckpt_fds 
     quiesce->peer_callbacks->descriptors(peer, list, fds);
 }
 
+static void on_watch(struct agent_peer *peer, const struct stint_ckpt_watch *watch)
+{
+    struct agent_quiesce *quiesce = peer->owner;
+
+    quiesce->peer_callbacks->watch(peer, watch);
+}
+
 static void on_captured(struct agent_peer *peer)
 {
     struct agent_quiesce *quiesce = peer->owner;
@@ -161,6 +168,7 @@ static void on_captured(struct agent_peer *peer)
 static const struct agent_peer_callbacks quiesce_peer_callbacks = {
     .stopped = on_stopped,
     .descriptors = on_descriptors,
+    .watch = on_watch,
     .captured = on_captured,
     .failed = on_failed,
     .gone = on_gone,

@@ -17,6 +17,7 @@
 #include "runtime/capture.h"
 #include "runtime/state.h"
 #include "runtime/text.h"
+#include "runtime/watches.h"
 
 union packet {
     struct stint_ckpt_header header;
@@ -158,6 +159,7 @@ static void answer_send_fds(struct conversation *talk)
         send_failed(talk, dir, "cannot read /proc/self/fd");
         return;
     }
+    watches_send(channel);
     while ((n = raw_syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
         for (long at = 0; at < n;) {
             const struct linux_dirent64 *entry = (const void *)(buf + at);

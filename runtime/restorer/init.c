@@ -287,6 +287,7 @@ void stint_init_run(struct stint_restore *restore)
     stint_objects_put_back(restore);
     stint_ipc_remove(restore);
     stint_ptys_lock(restore);
+    stint_objects_watch(restore);
     stint_objects_seal(restore);
     put_foreground(restore);
     open_phase(restore, STINT_PHASE_GO);

@@ -36,6 +36,7 @@ static const struct {
     {STINT_OBJ_SIGNALFD, "signalfd", 0, stint_object_open_signalfd},
     {STINT_OBJ_TIMERFD, "timerfd", 0, stint_object_open_timerfd},
     {STINT_OBJ_PIDFD, "pidfd", 0, stint_object_open_pidfd},
+    {STINT_OBJ_INOTIFY, "inotify", 0, stint_object_open_inotify},
     {STINT_OBJ_PTY, "pseudo-terminal", 0, stint_object_open_pty},
     {STINT_OBJ_PROC, "entry of /proc", 0, stint_object_open_proc},
     /* opened together, by stint_sockets_open() */

@@ -32,6 +32,9 @@ void stint_objects_set_owners(struct stint_restore *restore);
 void stint_objects_put_back(struct stint_restore *restore);
 void stint_objects_seal(struct stint_restore *restore);
 
+/* Watch with inotify what was watched: last, so that nothing of ours is noticed. */
+void stint_objects_watch(struct stint_restore *restore);
+
 /* Cut output files back to what they were; the point of no return has come. */
 void stint_objects_cut(struct stint_restore *restore);
 
@@ -75,6 +78,8 @@ int stint_object_open_epoll(struct stint_restore *restore,
                             struct stint_restored_object *object, struct stint_err *err);
 int stint_object_open_proc(struct stint_restore *restore,
                            struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_inotify(struct stint_restore *restore,
+                              struct stint_restored_object *object, struct stint_err *err);
 int stint_object_open_pty(struct stint_restore *restore,
                           struct stint_restored_object *object, struct stint_err *err);
 
