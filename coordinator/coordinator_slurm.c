@@ -212,6 +212,9 @@ void end_of_stint_tick(struct coordinator *c, uint64_t now_ms)
         if (!is_due) {
             c->slurm.attempts = 0;
             c->slurm.retry_ms = 0;
+        } else if (c->slurm.attempts > 0 && c->slurm.info.end_time
+                   && time(NULL) >= c->slurm.info.end_time) {
+            fall_back(c); /* Slurm may kill the program before the agent hears of it */
         }
     }
     start_final(c);
