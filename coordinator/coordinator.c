@@ -309,8 +309,11 @@ int coordinator_set_generations(struct coordinator *c,
         return ret;
     /* the same directory: not one that was removed and made again */
     if (c->gen_fd >= 0 && fstat(c->gen_fd, &then) == 0 && fstat(fd, &now) == 0
-        && then.st_ino == now.st_ino && then.st_dev == now.st_dev)
+        && then.st_ino == now.st_ino && then.st_dev == now.st_dev) {
+        free(c->gen_dir); /* it may have been moved */
+        c->gen_dir = stint_steal_pointer(&absolute);
         return 0;
+    }
     stint_cleanup_close(&c->gen_fd);
     free(c->gen_dir);
     c->gen_fd = stint_steal_fd(&fd);
