@@ -361,6 +361,7 @@ void stint_arguments_place(struct stint_arguments *a, uint64_t hole, uint64_t ho
     head->hole_start = hole;
     head->hole_len = hole_len;
     head->shared = hole;
+    head->staging = parking - BLOB_STAGING_LEN;
     head->stacks_offset = (uint32_t)(stacks - args);
     for (uint32_t i = 0; i < head->nthreads; i++) {
         threads[i].args = args;

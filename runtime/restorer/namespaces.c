@@ -169,6 +169,8 @@ int stint_namespaces_mount(struct stint_restore *restore, struct stint_err *err)
         stint_control_send(restore, "note cannot mount /proc (%s): paths below /proc/PID show "
                                     "other processes",
                            strerror(errno));
+    if (stint_restore_check_pids(restore, err) < 0)
+        return err->code;
     restore->set_tid = kernel_sets_tid();
     if (!restore->set_tid)
         stint_control_send(restore, "note this kernel has no set_tid: process ids are "

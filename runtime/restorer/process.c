@@ -193,7 +193,8 @@ static void enter_blob(void *code, struct blob_args *args, uint64_t stack_top)
     __builtin_unreachable();
 }
 
-/* Lay the hole out and fill it: shared page, code, arguments, stacks, parking. */
+/* Lay the hole out and fill it: shared page, code, arguments, stacks, staging buffer,
+ * parking. */
 static int occupy_hole(struct stint_restore *restore, struct stint_arguments *arguments,
                        const struct stint_vdso_plan *vdso, struct stint_layout *taken,
                        void **code, struct blob_args **args, struct stint_err *err)
@@ -202,7 +203,8 @@ static int occupy_hole(struct stint_restore *restore, struct stint_arguments *ar
     uint64_t args_len = (arguments->len + 4095) & ~4095ull;
     uint64_t stacks_len = BLOB_LEADER_STACK + stint_arguments_head(arguments)->nthreads *
                                                   (uint64_t)BLOB_THREAD_STACK;
-    uint64_t len = STINT_SHARED_LEN + code_len + args_len + stacks_len + vdso->len;
+    uint64_t len = STINT_SHARED_LEN + code_len + args_len + stacks_len + BLOB_STAGING_LEN +
+                   vdso->len;
     uint8_t *hole = map_hole(taken, len, err);
     uint64_t parking;
 
@@ -213,7 +215,7 @@ static int occupy_hole(struct stint_restore *restore, struct stint_arguments *ar
     if (mprotect(*code, code_len, PROT_READ | PROT_EXEC) < 0)
         return stint_err_set(err, -errno, "make code executable");
     *args = (void *)((uint8_t *)*code + code_len);
-    parking = (uint64_t)*args + args_len + stacks_len;
+    parking = (uint64_t)*args + args_len + stacks_len + BLOB_STAGING_LEN;
     stint_arguments_place(arguments, (uint64_t)hole, len, (uint64_t)*args,
                           (uint64_t)*args + args_len, vdso, parking);
     memcpy(*args, arguments->bytes, arguments->len);

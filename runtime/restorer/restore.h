@@ -80,6 +80,11 @@ void stint_restore_deinit(struct stint_restore *restore);
 /* check.c: what can be checked before anything is made. */
 int stint_restore_check(struct stint_restore *restore, struct stint_err *err);
 
+/* Another node may have been set up with fewer process ids. Context: in the new PID
+ * namespace, which has a limit of its own since Linux 6.14: ids that the program got in
+ * one are above the machine's. */
+int stint_restore_check_pids(const struct stint_restore *restore, struct stint_err *err);
+
 /* cpu.c */
 int stint_cpu_check(const struct stint_cpu *wanted, struct stint_err *err);
 

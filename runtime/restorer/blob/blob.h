@@ -4,7 +4,8 @@
  * The blob is a flat, position-independent piece of code without a C library. It
  * runs from a hole: one region of addresses that neither the restorer nor the
  * image uses. From low to high addresses the hole holds the shared page, the
- * code, these arguments, the stacks of the threads, and room to park the vdso.
+ * code, these arguments, the stacks of the threads, a buffer to read the image
+ * into, and room to park the vdso.
  * All offsets below count from the start of struct blob_args.
  */
 #ifndef STINT_RESTORER_BLOB_H
@@ -19,6 +20,7 @@
 #define BLOB_PIECES_MAX   8
 #define BLOB_LEADER_STACK 65536u
 #define BLOB_THREAD_STACK 16384u
+#define BLOB_STAGING_LEN  STINT_EXTENT_MAX /* any extent fits */
 
 struct blob_thread {
     struct stint_thread thread;
@@ -43,7 +45,8 @@ struct blob_piece {
 
 struct blob_args {
     uint64_t hole_start, hole_len;
-    uint64_t shared; /* address of struct stint_shared */
+    uint64_t shared;  /* address of struct stint_shared */
+    uint64_t staging; /* address of BLOB_STAGING_LEN bytes in the hole */
     int32_t image_fd; /* O_DIRECT where the file system has it */
     int32_t image_fd_buffered;
     int32_t exe_fd;

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/shm.h>
 
 #define XXH_INLINE_ALL
@@ -17,6 +18,7 @@
 
 #define TASK_END      0x7ffffffff000ull /* first address that is not the user's */
 #define LAZY_MIN_LEN  65536u            /* smaller pieces are read: mappings are scarce */
+#define BATCH_MAX     256u              /* extents that are read in one go */
 #define OPEN_WHOLE    (64ull << 20)     /* see open_for_loading() */
 
 #ifndef MADV_WIPEONFORK
@@ -225,26 +227,6 @@ static void read_image(struct blob_args *args, uint64_t addr, uint64_t len, uint
     }
 }
 
-static bool is_mapped_lazily(const struct blob_args *args, const struct blob_vma *v,
-                             uint64_t len)
-{
-    return args->lazy && v->vma.kind == STINT_VMA_ANON && len >= LAZY_MIN_LEN &&
-           !(v->vma.advice & STINT_ADV_LOCKED);
-}
-
-/* The image's own pages, copied when written to. Returns false where the kernel
- * does not want another mapping. */
-static bool map_lazily(struct blob_args *args, const struct blob_vma *v, uint64_t start,
-                       uint64_t len, uint64_t offset)
-{
-    int flags = MAP_PRIVATE | MAP_FIXED;
-
-    if (v->vma.advice & STINT_ADV_NORESERVE)
-        flags |= MAP_NORESERVE;
-    return raw_syscall(SYS_mmap, start, len, v->vma.prot, flags, args->image_fd_buffered,
-                       offset) == (long)start;
-}
-
 static void open_for_loading(struct blob_args *args, const struct blob_vma *v, uint64_t start,
                              uint64_t len)
 {
@@ -257,56 +239,118 @@ static void open_for_loading(struct blob_args *args, const struct blob_vma *v, u
         fail_at(args, ret, "make memory writable at", start);
 }
 
-/* The part of an extent that lies in one mapping. */
-static void load_part(struct blob_args *args, const struct blob_vma *v,
-                      const struct stint_extent *e, uint64_t start, uint64_t end)
+/* Make all mappings that an extent lies in writable, and zero where it says so. *first
+ * is a mapping at or before its start. */
+static void open_extent(struct blob_args *args, uint32_t first, const struct stint_extent *e)
 {
-    if (e->encoding == STINT_ENC_ZERO) {
-        if (v->vma.kind == STINT_VMA_FILE) {
-            open_for_loading(args, v, start, end - start);
-            __builtin_memset((void *)start, 0, end - start);
-        }
-        return;
+    const struct blob_vma *v = BLOB_AT(args, args->vmas_offset, struct blob_vma) + first;
+    const struct blob_vma *last = v + (args->nvmas - first);
+    uint64_t end = e->addr + e->len;
+
+    for (; v < last && v->vma.start < end; v++) {
+        uint64_t from = v->vma.start > e->addr ? v->vma.start : e->addr;
+        uint64_t to = v->vma.end < end ? v->vma.end : end;
+
+        if (e->encoding == STINT_ENC_ZERO && v->vma.kind != STINT_VMA_FILE)
+            continue; /* it is zero already */
+        open_for_loading(args, v, from, to - from);
+        if (e->encoding == STINT_ENC_ZERO)
+            __builtin_memset((void *)from, 0, to - from);
     }
-    if (is_mapped_lazily(args, v, end - start) &&
-        map_lazily(args, v, start, end - start, e->offset + (start - e->addr)))
-        return;
-    open_for_loading(args, v, start, end - start);
-    read_image(args, start, end - start, e->offset + (start - e->addr));
 }
 
-/* Load one extent; *first is the mapping at or before its start. Returns whether
- * all of it was read, so that the checksum can be compared. */
-static bool load_extent(struct blob_args *args, const struct blob_vma *vmas, uint32_t *first,
-                        const struct stint_extent *e)
+static void find_vma(struct blob_args *args, uint32_t *first, uint64_t addr)
 {
-    uint64_t end = e->addr + e->len;
-    bool all = e->encoding == STINT_ENC_RAW;
+    const struct blob_vma *vmas = BLOB_AT(args, args->vmas_offset, const struct blob_vma);
 
-    while (*first < args->nvmas && vmas[*first].vma.end <= e->addr)
+    if (*first > 0 && vmas[*first - 1].vma.end > addr)
+        *first = 0; /* another record begins */
+    while (*first < args->nvmas && vmas[*first].vma.end <= addr)
         (*first)++;
-    for (uint32_t i = *first; i < args->nvmas && vmas[i].vma.start < end; i++) {
-        uint64_t from = vmas[i].vma.start > e->addr ? vmas[i].vma.start : e->addr;
-        uint64_t to = vmas[i].vma.end < end ? vmas[i].vma.end : end;
+}
 
-        load_part(args, &vmas[i], e, from, to);
-        all = all && !is_mapped_lazily(args, &vmas[i], to - from);
+/* Could be the image's own pages, copied when written to. Never a stack: a file
+ * cannot be mapped with MAP_GROWSDOWN. */
+static bool is_lazy(struct blob_args *args, uint32_t first, const struct stint_extent *e)
+{
+    const struct blob_vma *v = BLOB_AT(args, args->vmas_offset, const struct blob_vma) + first;
+
+    return args->lazy && e->encoding == STINT_ENC_RAW && e->len >= LAZY_MIN_LEN &&
+           v->vma.kind == STINT_VMA_ANON && v->vma.end >= e->addr + e->len &&
+           !(v->vma.advice & STINT_ADV_LOCKED);
+}
+
+/* Returns false where the kernel does not want another mapping. */
+static bool map_lazily(struct blob_args *args, uint32_t first, const struct stint_extent *e)
+{
+    const struct blob_vma *v = BLOB_AT(args, args->vmas_offset, const struct blob_vma) + first;
+    int flags = MAP_PRIVATE | MAP_FIXED;
+
+    if (v->vma.advice & STINT_ADV_NORESERVE)
+        flags |= MAP_NORESERVE;
+    return raw_syscall(SYS_mmap, e->addr, e->len, v->vma.prot, flags, args->image_fd_buffered,
+                       e->offset) == (long)e->addr;
+}
+
+/* Copy from the staging buffer to where it belongs. By way of the kernel, whose own
+ * mapping of the pages is used: touching each page through a new entry of our page
+ * table is what costs most, above all in virtual machines, and the program may never
+ * touch it. */
+static void put_batch(struct blob_args *args, const struct stint_extent *e, uint32_t count,
+                      uint64_t len)
+{
+    struct iovec local = {(void *)args->staging, len}, remote[BATCH_MAX];
+    uint64_t at = args->staging;
+
+    for (uint32_t i = 0; i < count; i++)
+        remote[i] = (struct iovec){(void *)e[i].addr, e[i].len};
+    if (raw_syscall(SYS_process_vm_writev, args->process.pid, &local, 1, remote, count, 0) ==
+        (long)len)
+        return;
+    for (uint32_t i = 0; i < count; at += e[i].len, i++) /* not allowed in this kernel */
+        __builtin_memcpy((void *)e[i].addr, (const void *)at, e[i].len);
+}
+
+/* Load extents that stand one after the other in the image, at most BATCH_MAX and as
+ * much as fits. Returns how many. */
+static uint32_t load_batch(struct blob_args *args, const struct stint_extent *e,
+                           uint32_t available, uint32_t first)
+{
+    uint64_t len = 0, at = args->staging;
+    uint32_t count = 0;
+
+    do {
+        len += e[count].len;
+        count++;
+        if (count == available || count == BATCH_MAX)
+            break;
+        find_vma(args, &first, e[count].addr);
+    } while (e[count].encoding == STINT_ENC_RAW && e[count].offset == e[0].offset + len &&
+             len + e[count].len <= BLOB_STAGING_LEN && !is_lazy(args, first, &e[count]));
+    read_image(args, args->staging, len, e[0].offset);
+    for (uint32_t i = 0; i < count; at += e[i].len, i++) {
+        if (XXH3_64bits((const void *)at, e[i].len) != e[i].xxh3)
+            fail_at(args, 0, "the image is damaged: wrong checksum of memory at", e[i].addr);
+        find_vma(args, &first, e[i].addr);
+        open_extent(args, first, &e[i]);
     }
-    return all;
+    put_batch(args, e, count, len);
+    return count;
 }
 
 static void load_all(struct blob_args *args)
 {
-    const struct blob_vma *vmas = BLOB_AT(args, args->vmas_offset, struct blob_vma);
     const struct stint_extent *e = BLOB_AT(args, args->extents_offset, struct stint_extent);
     uint32_t first = 0;
 
-    for (uint32_t i = 0; i < args->nextents; i++) {
-        if (i > 0 && e[i].addr < e[i - 1].addr)
-            first = 0; /* another record begins */
-        if (load_extent(args, vmas, &first, &e[i]) &&
-            XXH3_64bits((const void *)e[i].addr, e[i].len) != e[i].xxh3)
-            fail_at(args, 0, "the image is damaged: wrong checksum of memory at", e[i].addr);
+    for (uint32_t i = 0; i < args->nextents;) {
+        find_vma(args, &first, e[i].addr);
+        if (e[i].encoding == STINT_ENC_ZERO)
+            open_extent(args, first, &e[i++]);
+        else if (is_lazy(args, first, &e[i]) && map_lazily(args, first, &e[i]))
+            i++;
+        else
+            i += load_batch(args, &e[i], args->nextents - i, first);
     }
 }
 
