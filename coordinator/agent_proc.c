@@ -246,7 +246,8 @@ pid_t agent_proc_tracer(pid_t pid)
     return tracer > 0 ? tracer : 0;
 }
 
-int agent_proc_has_runtime(pid_t pid)
+/* Does the process map a file of that name? Returns 1, 0 or -errno. */
+static int maps_file(pid_t pid, const char *name)
 {
     STINT_AUTO_FCLOSE FILE *maps = NULL;
     STINT_AUTO_FREE char *line = NULL;
@@ -258,10 +259,20 @@ int agent_proc_has_runtime(pid_t pid)
     if (!maps)
         return errno == ENOENT ? -ESRCH : -errno;
     while (errno = 0, getline(&line, &room, maps) > 0) {
-        if (strstr(line, "/libstint.so"))
+        if (strstr(line, name))
             return 1;
     }
     return errno ? -errno : 0;
+}
+
+int agent_proc_has_runtime(pid_t pid)
+{
+    return maps_file(pid, "/libstint.so");
+}
+
+bool agent_proc_has_dmtcp(pid_t pid)
+{
+    return maps_file(pid, "/libdmtcp.so") == 1;
 }
 
 bool agent_proc_is_client(pid_t pid)

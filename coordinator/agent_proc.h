@@ -63,6 +63,9 @@ pid_t agent_proc_tracer(pid_t pid);
  * itself undumpable). */
 int agent_proc_has_runtime(pid_t pid);
 
+/* Is DMTCP itself loaded into the process? */
+bool agent_proc_has_dmtcp(pid_t pid);
+
 /* Is the process a command of stint that only asks a coordinator for something, as
  * `stint checkpoint` and `dmtcp_command`? */
 bool agent_proc_is_client(pid_t pid);

@@ -294,6 +294,13 @@ static void diagnose(const struct agent_proc *proc, struct diagnosis *why)
                                   "a checkpoint is possible when it has ended");
         return;
     }
+    if (agent_proc_has_dmtcp(proc->pid)) {
+        why->failure = AGENT_REFUSED;
+        why->hopeless = true;
+        snprintf(why->text, size, "runs under DMTCP itself, which checkpoints it: stint "
+                                  "steps aside");
+        return;
+    }
     has_runtime = agent_proc_has_runtime(proc->pid);
     if (has_runtime == 1 || has_runtime == -ESRCH) {
         snprintf(why->text, size, "does not answer (state %c)", proc->state);

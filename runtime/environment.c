@@ -66,6 +66,13 @@ const char *environment_job(void)
     return ours.job[0] ? ours.job + strlen("STINT_JOB=") : NULL;
 }
 
+bool environment_preloads(char *const *envp, const char *library)
+{
+    const char *preload = find(envp, "LD_PRELOAD");
+
+    return preload && strstr(preload, library);
+}
+
 bool environment_has(char *const *envp, const char *name)
 {
     return find(envp, name) != NULL;

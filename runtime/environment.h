@@ -17,6 +17,9 @@ void environment_init(char *const *envp) STINT_HIDDEN;
 /* STINT_JOB as this program was started with; NULL when it does not run under an agent. */
 const char *environment_job(void) STINT_HIDDEN;
 
+/* Is a library of that name in LD_PRELOAD? */
+bool environment_preloads(char *const *envp, const char *library) STINT_HIDDEN;
+
 bool environment_has(char *const *envp, const char *name) STINT_HIDDEN;
 
 /* True when envp has lost what keeps the runtime loaded. */

@@ -42,7 +42,9 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
     long page;
 
     environment_init(envp);
-    if (is_inert())
+    /* DMTCP itself stops and writes this program: it and we would each disturb the other.
+     * The agent says so when it is asked for a checkpoint. */
+    if (is_inert() || environment_preloads(envp, "/libdmtcp.so"))
         return;
     page = raw_syscall(SYS_mmap, NULL, STINT_PAGE_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -29,7 +29,7 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
 open("other.port", "w").write(str(s.getsockname()[1])); time.sleep(100)' &
 other=$!
 D_PIDS="$D_PIDS $other"
-wait_for 10 test -s other.port
+wait_for 60 test -s other.port
 port=$(cat other.port)
 says 'a port of another program: launch' 1 "port $port is taken" dmtcp_launch -p "$port" true
 says 'a port of another program: command' 2 "port $port of localhost is no coordinator of yours" \
@@ -95,6 +95,16 @@ printf '#!/bin/sh\necho real "$@"\n' >real/dmtcp_launch
 chmod +x real/dmtcp_launch
 like '  its command takes over' "$(PATH=$PATH:$T/work/real LD_PRELOAD=/nowhere/libdmtcp.so \
     dmtcp_launch -i 5 x 2>/dev/null)" '^real -i 5 x$'
+# shellcheck disable=SC2034 # used by the library
+if command -v cc >/dev/null; then
+    echo 'int nothing_of_dmtcp;' | cc -shared -fPIC -o libdmtcp.so -x c -
+    d_start real stint launch -d "$T/work/rd" env LD_PRELOAD="$T/work/libdmtcp.so" sleep 30
+    wait_for 20 pgrep -P "$(pgrep -P "$D_PID" | head -n 1)" sleep
+    like 'a program of DMTCP itself under stint' "$(stint checkpoint "$T/work/rd" 2>&1)" \
+        'runs under DMTCP itself'
+    kill "$(pgrep -P "$D_PID" | head -n 1)"
+    d_status real >/dev/null
+fi
 like 'under stint' "$(stint launch -d "$T/work/ck" dmtcp_launch echo ran 2>&1)" 'runs under stint already'
 like '  the command runs' "$(stint launch -d "$T/work/ck" dmtcp_launch echo ran 2>/dev/null)" '^ran$'
 d_finish
