@@ -24,6 +24,7 @@
 
 #define CONNECT_MS   5000
 #define TIME_WAIT_MS 2000 /* after one second the kernel uses such a pair of ports again */
+#define FORGOTTEN_MS 62000 /* TIME_WAIT lasts a minute */
 #define ROUNDS       16   /* of making the buffers of a connection grow */
 
 static bool is_inet(const struct stint_restored_socket *sock)
@@ -34,6 +35,14 @@ static bool is_inet(const struct stint_restored_socket *sock)
 static bool is_tcp(const struct stint_restored_socket *sock)
 {
     return is_inet(sock) && sock->record->type == SOCK_STREAM;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now = {0, 0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* exists */
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* --- addresses ------------------------------------------------------------------------ */
@@ -147,6 +156,49 @@ static int try_bind(int fd, const struct address *address)
     return bind(fd, (const struct sockaddr *)&address->name, address->len) < 0 ? -errno : 0;
 }
 
+/* Is the port kept by a connection of the first life that is over (TIME_WAIT), and by
+ * nothing else? */
+static bool is_remembered(uint16_t port)
+{
+    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    bool found = false;
+
+    for (size_t i = 0; i < 2; i++) {
+        STINT_AUTO_FCLOSE FILE *file = fopen(tables[i], "re");
+        char line[512];
+        unsigned local, state;
+
+        while (file && fgets(line, sizeof(line), file)) {
+            if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*s %x", &local, &state) != 2
+                || local != ntohs(port))
+                continue;
+            if (state == TCP_LISTEN)
+                return false;
+            found = found || state == TCP_TIME_WAIT;
+        }
+    }
+    return found;
+}
+
+/* The kernel forgets after a minute. */
+static int bind_when_forgotten(struct stint_sockets *sockets, int fd, struct address *address)
+{
+    int64_t deadline = now_ms() + FORGOTTEN_MS;
+    struct pollfd wait = {fd, 0, 0};
+    char text[80];
+    int r = -EADDRINUSE;
+
+    while (r == -EADDRINUSE && now_ms() < deadline && is_remembered(*port_of(address))) {
+        if (deadline - now_ms() >= FORGOTTEN_MS)
+            stint_control_send(sockets->restore, "note waiting for %s: a connection of the "
+                                                 "first life is remembered by the kernel",
+                               print(address, text));
+        (void)poll(&wait, 0, 200); /* nothing announces the end of that time */
+        r = try_bind(fd, address);
+    }
+    return r;
+}
+
 /* Bind, to something near it where it has to be. any: the wildcard and not the loopback
  * address replaces one that this machine does not have. fixed: the port matters. */
 static int bind_near(struct stint_sockets *sockets, int fd, const struct address *wanted,
@@ -172,18 +224,12 @@ static int bind_near(struct stint_sockets *sockets, int fd, const struct address
                                "port %s is taken: a socket of the program has another one",
                                print(wanted, text));
     }
+    if (r == -EADDRINUSE)
+        r = bind_when_forgotten(sockets, fd, &address);
     return r < 0 ? stint_err_set(err, r, "bind a socket to %s again", print(wanted, text)) : 0;
 }
 
 /* --- TCP connections -------------------------------------------------------------------- */
-
-static int64_t now_ms(void)
-{
-    struct timespec now = {0, 0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* exists */
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* Until the options are set for good, all of ours may share ports. */
 static void share_port(int fd)

@@ -204,7 +204,8 @@ CASE(tcp_v4_in_v6)
     put(client, "mapped");
     hold();
     expect(server, "mapped");
-    CHECK(IN6_IS_ADDR_V4MAPPED(&name_of(server, true).in6.sin6_addr));
+    name = name_of(server, true);
+    CHECK(IN6_IS_ADDR_V4MAPPED(&name.in6.sin6_addr));
     both_ways(client, server);
 }
 
