@@ -116,25 +116,49 @@ static int check_process(const struct stint_image *image, struct stint_err *err)
     return r;
 }
 
-int stint_restore_check_pids(const struct stint_restore *restore, struct stint_err *err)
+#define PID_MAX_FILE "/proc/sys/kernel/pid_max"
+
+static int read_pid_max(void)
 {
-    STINT_AUTO_FCLOSE FILE *file = fopen("/proc/sys/kernel/pid_max", "re");
+    STINT_AUTO_FCLOSE FILE *file = fopen(PID_MAX_FILE, "re");
     int max = 0;
 
-    if (!file || fscanf(file, "%d", &max) != 1 || max <= 0)
-        return 0; /* whether it fits shows when a process is made */
+    return file && fscanf(file, "%d", &max) == 1 && max > 0 ? max : 0;
+}
+
+/* The lowest process id of the program from `max` on, or 0. */
+static int64_t find_pid_above(const struct stint_restore *restore, int max)
+{
     for (int64_t pid = max; pid < restore->pids.limit; pid++) {
         if (stint_numbers_has(&restore->pids, pid))
-            return stint_err_set(err, -ERANGE,
-                                 "the program has the process id %lld, this machine gives "
-                                 "less than %d (sysctl kernel.pid_max).",
-                                 (long long)pid, max);
+            return pid;
+    }
+    return 0;
+}
+
+int stint_restore_limit_pids(const struct stint_restore *restore, struct stint_err *err)
+{
+    int max = read_pid_max();
+    int64_t pid = max ? find_pid_above(restore, max) : 0;
+
+    if (pid)
+        return stint_err_set(err, -ERANGE,
+                             "the program has the process id %lld, this machine gives less "
+                             "than %d (sysctl kernel.pid_max).",
+                             (long long)pid, max);
+    if (restore->pid_max && restore->pid_max < max
+        && !find_pid_above(restore, restore->pid_max)) {
+        STINT_AUTO_FCLOSE FILE *file = fopen(PID_MAX_FILE, "we");
+
+        if (file)
+            fprintf(file, "%d\n", restore->pid_max); /* or its ids grow longer: no harm */
     }
     return 0;
 }
 
 int stint_restore_check(struct stint_restore *restore, struct stint_err *err)
 {
+    restore->pid_max = read_pid_max();
     for (size_t i = 0; i < restore->nmembers; i++) {
         const struct stint_restored_process *p = &restore->members[i];
         int r = p->image ? check_process(p->image, err) : 0;

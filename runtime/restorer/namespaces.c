@@ -169,7 +169,7 @@ int stint_namespaces_mount(struct stint_restore *restore, struct stint_err *err)
         stint_control_send(restore, "note cannot mount /proc (%s): paths below /proc/PID show "
                                     "other processes",
                            strerror(errno));
-    if (stint_restore_check_pids(restore, err) < 0)
+    if (stint_restore_limit_pids(restore, err) < 0)
         return err->code;
     restore->set_tid = kernel_sets_tid();
     if (!restore->set_tid)

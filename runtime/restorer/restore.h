@@ -51,6 +51,7 @@ struct stint_restore {
     bool lazy;
     bool user_ns;    /* an ordinary user: everything happens in a user namespace */
     bool set_tid;    /* the kernel gives wanted pids */
+    int pid_max;     /* sysctl kernel.pid_max of the machine; 0 = unknown */
     bool own_proc;   /* /proc shows the new PID namespace */
     bool terminal;   /* stays on the agent's terminal */
     int last_pid_fd; /* /proc/sys/kernel/ns_last_pid, or -1 */
@@ -80,10 +81,10 @@ void stint_restore_deinit(struct stint_restore *restore);
 /* check.c: what can be checked before anything is made. */
 int stint_restore_check(struct stint_restore *restore, struct stint_err *err);
 
-/* Another node may have been set up with fewer process ids. Context: in the new PID
- * namespace, which has a limit of its own since Linux 6.14: ids that the program got in
- * one are above the machine's. */
-int stint_restore_check_pids(const struct stint_restore *restore, struct stint_err *err);
+/* Another node may have been set up with fewer process ids. Since Linux 6.14 each PID
+ * namespace has a limit of its own, 4 million at first: it gets the machine's, unless the
+ * program has an id above that already. Context: in the new PID namespace. */
+int stint_restore_limit_pids(const struct stint_restore *restore, struct stint_err *err);
 
 /* cpu.c */
 int stint_cpu_check(const struct stint_cpu *wanted, struct stint_err *err);
