@@ -549,6 +549,8 @@ static int join(struct agent_objects *all, struct agent_object *object,
 
     if (sock->record.state == STINT_SOCKET_LISTENING) {
         sock->record.backlog = sock->unix_diag.wqueue;
+        if (!sock->record.peer_pid)
+            sock->record.peer_pid = object->pid; /* see below */
         return 0;
     }
     sock->record.state = STINT_SOCKET_NEW;
@@ -570,6 +572,9 @@ static int join(struct agent_objects *all, struct agent_object *object,
         return join_outside(all, object, err);
     sock->record.state = STINT_SOCKET_CONNECTED;
     sock->record.peer = other->record.id;
+    /* Who made it has ended, as after every restart: most likely it was its holder. */
+    if (!sock->record.peer_pid)
+        sock->record.peer_pid = other->pid;
     return 0;
 }
 
