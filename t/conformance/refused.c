@@ -14,14 +14,16 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
-static void holds(void *arg)
+/* Until it is killed: one that held like its parent could end before that. */
+static void waits_for_ever(void *arg)
 {
-    hold();
+    for (;;)
+        (void)pause();
 }
 
 CASE(traced_child)
 {
-    pid_t pid = child(holds, NULL);
+    pid_t pid = child(waits_for_ever, NULL);
 
     if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
         skip("processes may not be traced here");
