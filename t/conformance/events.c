@@ -158,8 +158,9 @@ CASE(timerfd_periods_missed)
     hold();
     ticks = (double)take(fd);
     CHECK(ticks >= 50);
-    /* what passed on this clock, restart included */
-    CHECK(ticks <= (monotonic_s() - begin) * 100 + 1);
+    /* what passed on this clock, restart included; it is stopped a moment (0.2 s on a busy
+     * machine) before the ticks are counted */
+    CHECK(ticks <= (monotonic_s() - begin) * 100 + 20);
     CHECK(take(fd) >= 1);
 }
 
