@@ -322,6 +322,8 @@ static int list_all(int fd, const uint64_t *numbers, size_t count, json_t *out)
         json_t *object;
 
         if (stint_manifest_read(fd, numbers[i], &m, &err) < 0) {
+            if (command_generation_is_gone(fd, numbers[i]))
+                continue;
             stint_error("%s", err.text);
             status = STINT_EXIT_FAILED;
             continue;

@@ -108,7 +108,8 @@ static int verify_files(int dir_fd,
     return 0;
 }
 
-static int verify_one(int dir_fd, uint64_t generation, json_t *out)
+/* is_listed: it was there a moment ago */
+static int verify_one(int dir_fd, uint64_t generation, int is_listed, json_t *out)
 {
     char name[STINT_GENERATION_NAME_MAX], size[STINT_SIZE_TEXT_MAX];
     struct stint_manifest m = {0};
@@ -122,6 +123,10 @@ static int verify_one(int dir_fd, uint64_t generation, json_t *out)
         if (ret < 0)
             (void)stint_err_prefix(&err, "%s",
                                    stint_generation_name(generation, 0, name));
+    }
+    if (ret < 0 && is_listed && command_generation_is_gone(dir_fd, generation)) {
+        stint_manifest_deinit(&m);
+        return 0;
     }
     if (ret < 0)
         stint_error("%s", err.text);
@@ -157,9 +162,9 @@ static int verify(const char *argument, uint64_t only, json_t *out)
         return STINT_EXIT_FAILED;
     }
     if (only)
-        return verify_one(fd, only, out) < 0 ? STINT_EXIT_FAILED : STINT_EXIT_OK;
+        return verify_one(fd, only, 0, out) < 0 ? STINT_EXIT_FAILED : STINT_EXIT_OK;
     for (size_t i = 0; i < count; i++)
-        if (verify_one(fd, numbers[i], out) < 0)
+        if (verify_one(fd, numbers[i], 1, out) < 0)
             status = STINT_EXIT_FAILED;
     return status;
 }

@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/dir.h"
@@ -80,6 +82,14 @@ int command_open(const char *argument, int *fd, char **path, struct stint_err *e
     int ret = command_dir(argument, &named, err);
 
     return ret < 0 ? ret : stint_dir_open(named, fd, path, err);
+}
+
+int command_generation_is_gone(int dir_fd, uint64_t generation)
+{
+    char name[STINT_GENERATION_NAME_MAX];
+
+    return faccessat(dir_fd, stint_generation_name(generation, 0, name), F_OK, 0) < 0
+           && errno == ENOENT;
 }
 
 int command_generation(const char *text, uint64_t *generation, struct stint_err *err)

@@ -38,6 +38,10 @@ int command_dir(const char *argument, char **path, struct stint_err *err);
  * Returns 0, or -errno with *err set. */
 int command_open(const char *argument, int *fd, char **path, struct stint_err *err);
 
+/* True when it is not there any more: a running job prunes while its directory is read.
+ */
+int command_generation_is_gone(int dir_fd, uint64_t generation);
+
 /* A generation's number: "12" or "gen-000012". Returns 0, or -EINVAL with *err set. */
 int command_generation(const char *text, uint64_t *generation, struct stint_err *err);
 
