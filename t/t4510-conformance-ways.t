@@ -7,5 +7,6 @@
 for T_AS in '' user; do
     [ -z "$T_AS" ] || is_root || continue
     conf_all "continue thrice" $(conf_topics)
+    conf_all "restart refused" inet sockets terminals unix
 done
 done_testing
