@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 600
 # The conformance cases must hold without stint before they can say anything about it.
 . "${0%/*}/lib.sh"
 . "$T_DIR/conformance/runner.sh"

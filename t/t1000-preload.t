@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 600
 # The runtime in a program that is never checkpointed: nobody must notice it.
 . "${0%/*}/lib.sh"
 . "$T_DIR/conformance/runner.sh"

@@ -1,4 +1,4 @@
-# timeout: 600
+# timeout: 900
 # Programs in several languages: checkpointed, ended, restored; the result is that of a run
 # without stint, and so is every byte that they print.
 . "${0%/*}/lib.sh"

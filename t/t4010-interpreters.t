@@ -1,4 +1,4 @@
-# timeout: 600
+# timeout: 900
 # R, and Java with several garbage collectors: checkpointed, ended, restored.
 . "${0%/*}/lib.sh"
 . "$T_DIR/programs/try.sh"

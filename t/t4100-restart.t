@@ -1,4 +1,4 @@
-# timeout: 600
+# timeout: 900
 # Restarts after the worst: everything killed, other hosts, ten times over, with and without
 # address randomisation, as root and as an ordinary user.
 . "${0%/*}/lib.sh"

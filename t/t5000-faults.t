@@ -1,4 +1,4 @@
-# timeout: 400
+# timeout: 900
 # Bad moments: killed in the middle of a checkpoint, torn and altered images, no space left.
 # A checkpoint never harms the program, and the last good generation is always there.
 . "${0%/*}/lib.sh"

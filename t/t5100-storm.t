@@ -1,4 +1,4 @@
-# timeout: 300
+# timeout: 900
 # A storm of short-lived children through many checkpoints and restarts: not one failure, not
 # one lost process. STORM_CHECKPOINTS and STORM_RESTARTS say how many; t5110 does more.
 . "${0%/*}/lib.sh"
