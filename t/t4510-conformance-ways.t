@@ -7,6 +7,6 @@
 for T_AS in '' user; do
     [ -z "$T_AS" ] || is_root || continue
     conf_all "continue thrice" $(conf_topics)
-    conf_all "restart refused" inet sockets terminals unix
+    conf_all "restart refused" inet locks shared shm sockets terminals unix
 done
 done_testing

@@ -1,6 +1,7 @@
 #!/bin/sh
 # proctrack/cgroup: signals reach only the agent, and nothing escapes.
 # timeout: 480
+# slow
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

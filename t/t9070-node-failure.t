@@ -1,6 +1,7 @@
 #!/bin/sh
 # A node is lost: the job goes on elsewhere, from its newest checkpoint.
 # timeout: 480
+# slow
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

@@ -2,6 +2,7 @@
 # A job goes on from another job's checkpoint; damaged checkpoints are passed over; a job
 # that has no good one is held, with the reason.
 # timeout: 600
+# slow
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

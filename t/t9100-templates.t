@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every script of sbatch-templates/ works, once the names in it are those of real programs.
 # timeout: 480
+# slow
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # timeout: 480
+# slow
 # The last checkpoint cannot be taken: the job goes on from the one before. A job that has
 # none at all ends at its limit, as it would without stint.
 . "${0%/*}/lib.sh"

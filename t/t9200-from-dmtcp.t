@@ -2,6 +2,7 @@
 # The batch scripts of doc/from-dmtcp.md, under a real Slurm.
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 400
+# slow
 . "${0%/*}/lib.sh"
 . "${0%/*}/slurm.sh"
 need cc awk
