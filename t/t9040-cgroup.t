@@ -8,9 +8,9 @@
 is_root || skip_all "only root may make cgroups"
 # node names are names of cgroups: not those of another cluster
 PROCTRACK=cgroup NODE_PREFIX=c$$n cluster_start 2
-make_count 200
+make_count 350
 
-submit --time=10 --checkpoint-interval=5 ./count.sh 200
+submit --time=10 --checkpoint-interval=5 ./count.sh 350
 for run in 1 2; do
     ok "run $run begins" slurm_wait_run $run || { slurm_diag; done_testing; }
     wait_for 60 lines_in "$T/run/numbers.txt" $((run * 60))
