@@ -65,7 +65,8 @@ struct stint_ckpt_hello {
 #define STINT_FDS_LAST 1u
 
 /* fds[i] is the number in the process of the i-th descriptor passed along; where
- * passed[i] is 0 the kernel refused to pass it and nothing comes along for it. */
+ * passed[i] is 0 the kernel refused to pass it and nothing comes along for it.
+ * peer_pid came later: a program that was restored from an older image does not send it. */
 struct stint_ckpt_fds {
     struct stint_ckpt_header header;
     uint32_t count;
@@ -73,6 +74,7 @@ struct stint_ckpt_fds {
     int32_t fds[STINT_FDS_MAX];
     uint8_t cloexec[STINT_FDS_MAX]; /* FD_CLOEXEC or 0 */
     uint8_t passed[STINT_FDS_MAX];
+    int32_t peer_pid[STINT_FDS_MAX]; /* SO_PEERCRED as the process sees it, 0: no UNIX socket */
 };
 
 /* Write the part of segment `id` that is mapped at [start, start+len) to the fd

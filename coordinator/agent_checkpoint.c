@@ -566,6 +566,12 @@ static void list_next(struct agent_checkpoint *checkpoint)
              peer->comm, strerror(-ret));
 }
 
+static void note_peer(struct agent_objects *objects, int32_t peer_pid)
+{
+    if (peer_pid > 0)
+        objects->fds[objects->nfds - 1].object->peer_pid = peer_pid;
+}
+
 static void on_descriptors(struct agent_peer *peer, const struct stint_ckpt_fds *list,
                            const int *fds)
 {
@@ -582,6 +588,8 @@ static void on_descriptors(struct agent_peer *peer, const struct stint_ckpt_fds 
         else if (ret == 0)
             ret = agent_objects_add(&checkpoint->group.objects, peer->inner, peer->comm,
                                     list->fds[i], list->cloexec[i] != 0, fds[i], &err);
+        if (ret == 0 && fds[i] >= 0)
+            note_peer(&checkpoint->group.objects, list->peer_pid[i]);
     }
     if (ret != 0) {
         fail(checkpoint, ret > 0 ? AGENT_REFUSED : AGENT_ERROR, "%s", err.text);

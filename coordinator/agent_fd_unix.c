@@ -468,7 +468,9 @@ static void read_peer_credentials(struct agent_object *object)
         return;
     record->peer_uid = credentials.uid;
     record->peer_gid = credentials.gid;
-    if (credentials.pid > 0 && agent_proc_inner(credentials.pid, &inner) == 0)
+    record->peer_pid = object->peer_pid;
+    if (!record->peer_pid && credentials.pid > 0
+        && agent_proc_inner(credentials.pid, &inner) == 0)
         record->peer_pid = inner.pid;
 }
 
@@ -550,7 +552,7 @@ static int join(struct agent_objects *all, struct agent_object *object,
     if (sock->record.state == STINT_SOCKET_LISTENING) {
         sock->record.backlog = sock->unix_diag.wqueue;
         if (!sock->record.peer_pid)
-            sock->record.peer_pid = object->pid; /* see below */
+            sock->record.peer_pid = object->pid; /* likewise under way */
         return 0;
     }
     sock->record.state = STINT_SOCKET_NEW;
@@ -572,7 +574,8 @@ static int join(struct agent_objects *all, struct agent_object *object,
         return join_outside(all, object, err);
     sock->record.state = STINT_SOCKET_CONNECTED;
     sock->record.peer = other->record.id;
-    /* Who made it has ended, as after every restart: most likely it was its holder. */
+    /* Only of one that is under way in a message its holder did not tell: most likely it
+     * was made by who holds the other end. */
     if (!sock->record.peer_pid)
         sock->record.peer_pid = other->pid;
     return 0;

@@ -43,6 +43,7 @@ struct agent_object {
     pid_t pid; /* as the program sees it */
     int number;
     char comm[16];
+    pid_t peer_pid; /* SO_PEERCRED as the program sees it, 0: unknown */
     /* filled by describe() and store() */
     struct stint_object record;
     char *path; /* what follows the record; NULL = none */

@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,12 +82,14 @@ static int match_descriptors(const struct stint_ckpt_fds *list, const int *got, 
     return 0;
 }
 
-static void on_fds(struct agent_peer *peer, const union packet *packet, size_t len,
-                   const int *got, size_t ngot)
+static void on_fds(struct agent_peer *peer, union packet *packet, size_t len, const int *got,
+                   size_t ngot)
 {
     int fds[STINT_FDS_MAX];
 
-    if (len < sizeof(packet->fds) || peer->state != PEER_LISTING
+    if (len < sizeof(packet->fds)) /* an older runtime, in a program that was restored */
+        memset(packet->fds.peer_pid, 0, sizeof(packet->fds.peer_pid));
+    if (len < offsetof(struct stint_ckpt_fds, peer_pid) || peer->state != PEER_LISTING
         || packet->fds.count > STINT_FDS_MAX
         || match_descriptors(&packet->fds, got, ngot, fds) < 0) {
         protocol_error(peer, "its descriptors did not arrive whole (limit of open files?)");

@@ -128,6 +128,7 @@ static void send_fds(int channel, struct stint_ckpt_fds *packet)
         single = (struct stint_ckpt_fds){.header = packet->header, .count = 1};
         single.fds[0] = packet->fds[i];
         single.cloexec[0] = packet->cloexec[i];
+        single.peer_pid[0] = packet->peer_pid[i];
         single.passed[0] = 1;
         if (!pass_fds(channel, &single, single.fds, 1)) {
             single.passed[0] = 0;
@@ -145,6 +146,26 @@ struct linux_dirent64 {
     uint8_t d_type;
     char d_name[];
 };
+
+/* Who made the other end. Only asked here is the number right: it may have ended long ago,
+ * in this PID namespace. */
+static int32_t peer_pid(int fd)
+{
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+    long ret = raw_syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+
+    return ret < 0 ? 0 : (int32_t)peer.pid;
+}
+
+static void add_fd(struct stint_ckpt_fds *packet, int fd)
+{
+    packet->fds[packet->count] = fd;
+    packet->cloexec[packet->count]
+        = (uint8_t)(raw_syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC);
+    packet->peer_pid[packet->count] = peer_pid(fd);
+    packet->count++;
+}
 
 static void answer_send_fds(struct conversation *talk)
 {
@@ -173,10 +194,7 @@ static void answer_send_fds(struct conversation *talk)
                 send_fds(channel, &packet);
                 packet.count = 0;
             }
-            packet.fds[packet.count] = fd;
-            packet.cloexec[packet.count] =
-                (uint8_t)(raw_syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC);
-            packet.count++;
+            add_fd(&packet, fd);
         }
     }
     stint_text_close(dir);

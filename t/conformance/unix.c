@@ -847,6 +847,42 @@ CASE(credentials_of_ends)
     reap(pid);
 }
 
+CASE(credentials_of_another)
+{
+    /* a pair that neither its holder nor anybody alive has made, and one of the parent's */
+    struct ucred credentials = {0};
+    socklen_t len = sizeof credentials;
+    int ours[2], theirs[2], p[2];
+    pid_t self = getpid(), maker, holder = 0;
+
+    SYS(pipe(p));
+    SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, ours));
+    maker = (pid_t)SYS(fork());
+    if (maker == 0) {
+        SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, theirs));
+        maker = getpid();
+        holder = (pid_t)SYS(fork());
+        if (holder != 0) {
+            CHECK_EQ(write(p[1], &holder, sizeof holder), sizeof holder);
+            _exit(0);
+        }
+        mark("held");
+        while (!held_no_more())
+            nap();
+        SYS(getsockopt(theirs[0], SOL_SOCKET, SO_PEERCRED, &credentials, &len));
+        CHECK_EQ(credentials.pid, maker);
+        SYS(getsockopt(ours[1], SOL_SOCKET, SO_PEERCRED, &credentials, &len));
+        put(ours[0], credentials.pid == self ? "right" : "wrong");
+        _exit(0);
+    }
+    CHECK_EQ(read(p[0], &holder, sizeof holder), sizeof holder);
+    reap(maker);
+    await("held");
+    SYS(close(ours[0]));
+    hold();
+    expect(ours[1], "right");
+}
+
 /* --- options ----------------------------------------------------------------------------- */
 
 CASE(options)
