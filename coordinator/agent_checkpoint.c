@@ -728,6 +728,7 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
 
     if (ret < 0)
         return ret;
+    checkpoint->group.objects.ending = checkpoint->hold;
     timeout = (int)stint_json_int(message, "timeout_ms", 1, QUIESCE_TIMEOUT_MS,
                                   QUIESCE_TIMEOUT_MS);
     checkpoint->files = json_array();

@@ -237,13 +237,16 @@ static int join_alone(struct agent_objects *all, struct agent_object *object,
     return join_outside(all, object);
 }
 
-/* When the program is ended, one end of each connection is remembered for a minute (TIME
- * WAIT), and keeps the port from a listener at a restart, unless its socket had this. The
- * program can hardly tell: ports are shared only with sockets that want it too. */
-static void leave_port(const struct agent_object *object)
+/* When the program has ended, one end of each connection is remembered for a minute (TIME
+ * WAIT), and keeps the port from a listener at a restart, unless its socket had this. A
+ * restart can make the kernel forget, where both ends were on one machine. */
+static void leave_port(const struct agent_objects *all, const struct agent_object *object,
+                       const struct agent_object *other)
 {
     const int one = 1;
 
+    if (other && !all->ending)
+        return; /* the program goes on, and could tell */
     (void)setsockopt(object->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)); /* valid */
 }
 
@@ -255,7 +258,7 @@ static int join_connected(struct agent_objects *all, struct agent_object *object
     struct agent_tcp_diag diag;
     int ret;
 
-    leave_port(object);
+    leave_port(all, object, other);
     if (has_sent_fin(sock->tcp_state))
         sock->record.shutdown |= STINT_SOCKET_SHUT_WRITE;
     if (!has_got_fin(sock->tcp_state)

@@ -62,6 +62,7 @@ struct agent_fd {
 struct agent_objects {
     struct agent *agent;
     const struct agent_group *group; /* that they belong to */
+    bool ending; /* the program will not go on after this checkpoint */
     struct agent_object **list; /* in the order in which they were found */
     size_t count;
     struct agent_object **sorted; /* by kcmp */

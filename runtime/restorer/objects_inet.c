@@ -21,6 +21,7 @@
 
 #include "common/cleanup.h"
 #include "runtime/restorer/sockets.h"
+#include "runtime/restorer/time_wait.h"
 
 #define CONNECT_MS   5000
 #define TIME_WAIT_MS 2000 /* after one second the kernel uses such a pair of ports again */
@@ -156,31 +157,7 @@ static int try_bind(int fd, const struct address *address)
     return bind(fd, (const struct sockaddr *)&address->name, address->len) < 0 ? -errno : 0;
 }
 
-/* Is the port kept by a connection of the first life that is over (TIME_WAIT), and by
- * nothing else? */
-static bool is_remembered(uint16_t port)
-{
-    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
-    bool found = false;
-
-    for (size_t i = 0; i < 2; i++) {
-        STINT_AUTO_FCLOSE FILE *file = fopen(tables[i], "re");
-        char line[512];
-        unsigned local, state;
-
-        while (file && fgets(line, sizeof(line), file)) {
-            if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*s %x", &local, &state) != 2
-                || local != ntohs(port))
-                continue;
-            if (state == TCP_LISTEN)
-                return false;
-            found = found || state == TCP_TIME_WAIT;
-        }
-    }
-    return found;
-}
-
-/* The kernel forgets after a minute. */
+/* One whose other end was on another machine: the kernel forgets after a minute. */
 static int bind_when_forgotten(struct stint_sockets *sockets, int fd, struct address *address)
 {
     int64_t deadline = now_ms() + FORGOTTEN_MS;
@@ -188,7 +165,7 @@ static int bind_when_forgotten(struct stint_sockets *sockets, int fd, struct add
     char text[80];
     int r = -EADDRINUSE;
 
-    while (r == -EADDRINUSE && now_ms() < deadline && is_remembered(*port_of(address))) {
+    while (r == -EADDRINUSE && now_ms() < deadline && stint_time_wait_holds(*port_of(address))) {
         if (deadline - now_ms() >= FORGOTTEN_MS)
             stint_control_send(sockets->restore, "note waiting for %s: a connection of the "
                                                  "first life is remembered by the kernel",
@@ -197,6 +174,14 @@ static int bind_when_forgotten(struct stint_sockets *sockets, int fd, struct add
         r = try_bind(fd, address);
     }
     return r;
+}
+
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
 }
 
 /* Bind, to something near it where it has to be. any: the wildcard and not the loopback
@@ -216,6 +201,8 @@ static int bind_near(struct stint_sockets *sockets, int fd, const struct address
                                                  "socket is at %s",
                                print(wanted, text), print(&address, instead));
     }
+    if (r == -EADDRINUSE && is_stream(fd) && stint_time_wait_end(*port_of(&address)))
+        r = try_bind(fd, &address);
     if (r == -EADDRINUSE && !fixed) {
         *port_of(&address) = 0;
         r = try_bind(fd, &address);
@@ -224,7 +211,7 @@ static int bind_near(struct stint_sockets *sockets, int fd, const struct address
                                "port %s is taken: a socket of the program has another one",
                                print(wanted, text));
     }
-    if (r == -EADDRINUSE)
+    if (r == -EADDRINUSE && is_stream(fd))
         r = bind_when_forgotten(sockets, fd, &address);
     return r < 0 ? stint_err_set(err, r, "bind a socket to %s again", print(wanted, text)) : 0;
 }
