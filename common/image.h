@@ -279,7 +279,7 @@ struct stint_member {
     uint32_t state;
     int32_t exit_status;
     uint32_t name_len; /* bytes after the struct, with the NUL; 0 = no image */
-    uint32_t reserved;
+    uint32_t stop_signal; /* STOPPED: the one that wait(2) still tells; 0 = it has */
     char comm[16];
 };
 

@@ -23,6 +23,7 @@
 #include "coordinator/agent_api.h"
 #include "coordinator/agent_checkpoint.h"
 #include "coordinator/agent_state.h"
+#include "coordinator/agent_stopped.h"
 
 int64_t agent_now_ms(void)
 {
@@ -68,6 +69,8 @@ void agent_reap(struct agent *agent)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (agent_stopped_event(agent, pid, status))
+            continue;
         agent->reaped++;
         if (agent_link_reaped(agent, pid, status) || agent_restore_reaped(agent, pid)
             || agent_checkpoint_reaped(agent, pid))
@@ -166,6 +169,7 @@ static void release(struct agent *agent)
     agent_link_free(agent);
     agent_restore_free(agent);
     agent_signals_deinit(agent);
+    agent_stopped_free(agent);
     free(agent->inherited);
     if (agent->base)
         event_base_free(agent->base);

@@ -17,6 +17,7 @@
 #include "common/image_write.h"
 #include "coordinator/agent_ipc.h"
 #include "coordinator/agent_state.h"
+#include "coordinator/agent_stopped.h"
 
 /* --- describe ---------------------------------------------------------------- */
 
@@ -133,7 +134,10 @@ static int describe_member(struct agent_group *group, struct agent *agent,
         record->state = STINT_MEMBER_ZOMBIE;
         record->exit_status = proc->exit_code;
     } else {
-        record->state = STINT_MEMBER_RUNNING;
+        bool stopped = agent_stopped_is_stopped(agent, proc->pid);
+
+        record->state = stopped ? STINT_MEMBER_STOPPED : STINT_MEMBER_RUNNING;
+        record->stop_signal = stopped ? proc->exit_code & 0x7f : 0;
         member->image_name = image_name(group->record.name, inner.pid, proc->comm);
         if (!member->image_name)
             return stint_err_set(err, -ENOMEM, "describe the processes");

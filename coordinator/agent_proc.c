@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,6 +269,18 @@ static int maps_file(pid_t pid, const char *name)
 int agent_proc_has_runtime(pid_t pid)
 {
     return maps_file(pid, "/libstint.so");
+}
+
+bool agent_proc_listens(pid_t pid)
+{
+    char status[8192];
+    const char *caught;
+
+    if (read_file(pid, "status", status, sizeof(status)) <= 0)
+        return false;
+    caught = strstr(status, "\nSigCgt:");
+    return caught && strtoull(caught + strlen("\nSigCgt:"), NULL, 16) >> (SIGURG - 1) & 1
+           && agent_proc_has_runtime(pid) == 1;
 }
 
 bool agent_proc_has_dmtcp(pid_t pid)

@@ -63,6 +63,9 @@ pid_t agent_proc_tracer(pid_t pid);
  * itself undumpable). */
 int agent_proc_has_runtime(pid_t pid);
 
+/* Has the process installed the runtime's handler? False also when it cannot be told. */
+bool agent_proc_listens(pid_t pid);
+
 /* Is DMTCP itself loaded into the process? */
 bool agent_proc_has_dmtcp(pid_t pid);
 

@@ -21,6 +21,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "coordinator/agent_state.h"
+#include "coordinator/agent_stopped.h"
 
 #define ASK_INTERVAL_MS 20
 #define BACKLOG         1024
@@ -102,6 +103,7 @@ static void forget_peer(struct agent_quiesce *quiesce, struct agent_peer *peer)
     while (*link != peer)
         link = &(*link)->next;
     *link = peer->next;
+    agent_stopped_leave(quiesce->agent, peer->pid);
     agent_peer_free(peer);
 }
 
@@ -111,6 +113,7 @@ static void on_stopped(struct agent_peer *peer)
 
     if (quiesce->is_done)
         return;
+    agent_stopped_arrived(quiesce->agent, peer->pid);
     if (!quiesce->since)
         quiesce->since = agent_now_ms();
     if (quiesce->waiting > 0 && --quiesce->waiting == 0)
@@ -265,15 +268,9 @@ static void diagnose(const struct agent_proc *proc, struct diagnosis *why)
 
     why->failure = AGENT_RETRY;
     why->hopeless = false;
-    if (tracer > 0) {
+    if (tracer > 0 && tracer != getpid()) {
         snprintf(why->text, size, "is traced by process %d (a debugger, strace): end that",
                  (int)tracer);
-        why->hopeless = true;
-        return;
-    }
-    if (proc->state == 'T') {
-        snprintf(why->text, size, "is stopped (SIGSTOP, or by job control): continue it, "
-                                  "then try again");
         why->hopeless = true;
         return;
     }
@@ -302,6 +299,12 @@ static void diagnose(const struct agent_proc *proc, struct diagnosis *why)
         return;
     }
     has_runtime = agent_proc_has_runtime(proc->pid);
+    if (has_runtime == 1 && proc->state == 'T') {
+        snprintf(why->text, size, "is stopped (SIGSTOP, or by job control) and may not be "
+                                  "traced here: continue it, then try again");
+        why->hopeless = true;
+        return;
+    }
     if (has_runtime == 1 || has_runtime == -ESRCH) {
         snprintf(why->text, size, "does not answer (state %c)", proc->state);
         return;
@@ -355,14 +358,28 @@ static void ask(const struct agent_quiesce *quiesce, pid_t pid)
 {
     siginfo_t info;
 
-    memset(&info, 0, sizeof(info));
-    info.si_signo = SIGURG;
-    info.si_code = STINT_SI_CHECKPOINT;
-    info.si_pid = getpid();
-    info.si_uid = getuid();
-    info.si_value.sival_ptr = (void *)(uintptr_t)quiesce->cookie;
+    agent_stopped_siginfo(quiesce->cookie, &info);
     /* One that is gone, or is not ours any more, is dealt with by the next scan. */
     (void)syscall(SYS_rt_sigqueueinfo, pid, SIGURG, &info);
+}
+
+/* One that is stopped does not hear: it is traced instead. Returns whether that is under
+ * way; where it cannot be done, judge() says so in time. */
+static bool ask_stopped(const struct agent_quiesce *quiesce, const struct agent_proc *proc)
+{
+    struct agent *agent = quiesce->agent;
+    struct stint_err err;
+    int ret;
+
+    if (agent_stopped_has(agent, proc->pid))
+        return true;
+    if (proc->state != 'T' || agent_proc_tracer(proc->pid) > 0
+        || !agent_proc_listens(proc->pid))
+        return false;
+    ret = agent_stopped_enter(agent, proc, quiesce->cookie, &err);
+    if (ret < 0 && ret != -EAGAIN)
+        stint_debug("%s", err.text);
+    return ret == 0;
 }
 
 /* --- scans ----------------------------------------------------------------- */
@@ -399,7 +416,7 @@ static int visit(struct agent_quiesce *quiesce, const struct agent_proc *proc, i
         return -1;
     if (silent->ignored)
         return 2;
-    if (!peer)
+    if (!ask_stopped(quiesce, proc) && !peer && proc->state != 'T')
         ask(quiesce, proc->pid);
     return 0;
 }
@@ -507,6 +524,7 @@ static void run_scan(struct agent_quiesce *quiesce)
     asked = visit_all(quiesce, &quiesce->procs);
     if (asked < 0)
         return;
+    agent_stopped_step(agent);
     quiesce->waiting = (unsigned)asked;
     if (asked > 0) {
         quiesce->scan_was_clean = false;
@@ -613,6 +631,7 @@ int64_t agent_quiesce_since(const struct agent_quiesce *quiesce)
 
 void agent_quiesce_resume(struct agent_quiesce *quiesce)
 {
+    agent_stopped_leave_all(quiesce->agent);
     while (quiesce->peers) {
         struct stint_ckpt_resume resume = {{0}};
         struct agent_peer *peer = quiesce->peers;

@@ -25,10 +25,13 @@
 #include "common/paths.h"
 #include "coordinator/agent_api.h"
 #include "coordinator/agent_proc.h"
+#include "coordinator/agent_stopped.h"
 
 #define PACKET_MAX    4096
 #define CONTROL_FD    (STDERR_FILENO + 1)
 #define END_TIMEOUT_S 10
+#define CARRY_INTERVAL_MS 5
+#define CARRY_TIMEOUT_MS  5000
 
 enum restore_state {
     RESTORE_WORKING,
@@ -44,7 +47,8 @@ struct agent_restore {
     pid_t pid;  /* of stint-restorer */
     pid_t init; /* of pid 1 of the namespace, as the agent sees it */
     int control;
-    struct event *event;
+    struct event *event, *carry_timer;
+    int64_t carry_deadline;
     struct stint_err error;
 };
 
@@ -188,6 +192,48 @@ static void on_ready(struct agent_restore *restore)
         fail(restore, "the restorer has gone before the program was let go");
 }
 
+/* Processes that are stopped are being carried to where they were. */
+static void on_carry_timer(evutil_socket_t fd, short what, void *arg)
+{
+    const struct timeval delay = {0, CARRY_INTERVAL_MS * 1000};
+    struct agent_restore *restore = arg;
+
+    if (agent_stopped_has(restore->agent, 0) && agent_now_ms() < restore->carry_deadline) {
+        evtimer_add(restore->carry_timer, &delay);
+        return;
+    }
+    /* Should the restorer have gone, the end of the connection says so. */
+    (void)send(restore->control, "go", 2, MSG_NOSIGNAL);
+}
+
+/* Nothing of the program runs yet: whoever is stopped is so in the restorer's code. Where
+ * that cannot be helped, the process runs on well when it is continued, but cannot be
+ * checkpointed before. */
+static void on_stopped(struct agent_restore *restore)
+{
+    struct agent *agent = restore->agent;
+    struct agent_scan scan = {
+        .agent = getpid(), .coordinator = agent_link_pid(agent), .restored = true};
+    struct agent_procs procs;
+    struct stint_err err;
+
+    if (agent_proc_scan(&scan, &procs, &err) < 0) {
+        stint_warn("%s", err.text);
+        procs = (struct agent_procs){0};
+    }
+    for (size_t i = 0; i < procs.count; i++) {
+        if (procs.list[i].state == 'T'
+            && agent_stopped_carry(agent, procs.list[i].pid, &err) < 0)
+            stint_warn("%s", err.text);
+    }
+    agent_procs_deinit(&procs);
+    restore->carry_deadline = agent_now_ms() + CARRY_TIMEOUT_MS;
+    if (!restore->carry_timer)
+        restore->carry_timer = evtimer_new(agent->base, on_carry_timer, restore);
+    if (restore->carry_timer)
+        on_carry_timer(-1, 0, restore);
+}
+
 static void on_packet(struct agent_restore *restore, char *text, pid_t sender)
 {
     struct agent *agent = restore->agent;
@@ -200,6 +246,8 @@ static void on_packet(struct agent_restore *restore, char *text, pid_t sender)
         restore->init = sender;
     } else if (strcmp(text, "ready") == 0) {
         on_ready(restore);
+    } else if (strcmp(text, "stopped") == 0) {
+        on_stopped(restore);
     } else if (strcmp(text, "running") == 0) {
         restore->state = RESTORE_RUNNING;
         if (agent->config->restored_text)
@@ -273,6 +321,9 @@ static void end_restorer(struct agent *agent)
     if (restore->event)
         event_free(restore->event);
     restore->event = NULL;
+    if (restore->carry_timer)
+        event_free(restore->carry_timer);
+    restore->carry_timer = NULL;
     stint_cleanup_close(&restore->control); /* makes it end everything */
     restore->control = -1;
     if (agent_wait(agent, END_TIMEOUT_S, has_ended))
@@ -362,6 +413,8 @@ void agent_restore_free(struct agent *agent)
         return;
     if (restore->event)
         event_free(restore->event);
+    if (restore->carry_timer)
+        event_free(restore->carry_timer);
     stint_cleanup_close(&restore->control);
     free(restore->gen_dir);
     free(restore->image);

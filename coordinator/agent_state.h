@@ -22,6 +22,7 @@ struct agent_api;
 struct agent_checkpoint;
 struct agent_link;
 struct agent_restore;
+struct agent_stopped;
 
 #define AGENT_EXIT_AGAIN 75 /* EX_TEMPFAIL: ended after a checkpoint, restart goes on */
 
@@ -60,6 +61,7 @@ struct agent {
     struct agent_restore *restore;       /* NULL at a first start */
     struct agent_checkpoint *checkpoint; /* NULL: none under way */
     struct agent_api *api;               /* what the program may ask */
+    struct agent_stopped *stopped; /* processes that are traced for a checkpoint */
 };
 
 /* --- agent.c ------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "coordinator/agent_proc.h"
@@ -57,20 +58,35 @@ static int wait_for_stop(pid_t tid)
     }
 }
 
+/* Trace it until let_go(). A thread of a stopped process is traced already, and held. */
+static int hold(pid_t outer, bool ours)
+{
+    if (ours)
+        return 0;
+    if (ptrace(PTRACE_INTERRUPT, outer, NULL, NULL) < 0)
+        return -errno;
+    return wait_for_stop(outer);
+}
+
+static int let_go(pid_t outer, bool ours)
+{
+    if (!ours && ptrace(PTRACE_DETACH, outer, NULL, NULL) < 0 && errno != ESRCH)
+        return -errno;
+    return 0;
+}
+
 int agent_unblock_thread(pid_t pid, int32_t tid, struct stint_err *err)
 {
     pid_t outer = find_outer(pid, tid);
+    bool ours = outer > 0 && agent_proc_tracer(outer) == getpid();
     uint64_t mask;
-    int ret = 0;
+    int ret, after;
 
     if (outer == 0)
         return 0; /* it has ended since */
-    if (ptrace(PTRACE_SEIZE, outer, NULL, NULL) < 0)
+    if (!ours && ptrace(PTRACE_SEIZE, outer, NULL, NULL) < 0)
         return stint_err_set(err, -errno, "trace thread %d, which blocks SIGURG", (int)tid);
-    if (ptrace(PTRACE_INTERRUPT, outer, NULL, NULL) < 0)
-        ret = -errno;
-    if (ret == 0)
-        ret = wait_for_stop(outer);
+    ret = hold(outer, ours);
     if (ret == 0 && ptrace(PTRACE_GETSIGMASK, outer, sizeof(mask), &mask) < 0)
         ret = -errno;
     if (ret == 0) {
@@ -78,8 +94,8 @@ int agent_unblock_thread(pid_t pid, int32_t tid, struct stint_err *err)
         if (ptrace(PTRACE_SETSIGMASK, outer, sizeof(mask), &mask) < 0)
             ret = -errno;
     }
-    if (ptrace(PTRACE_DETACH, outer, NULL, NULL) < 0 && ret == 0 && errno != ESRCH)
-        ret = -errno;
+    after = let_go(outer, ours);
+    ret = ret < 0 ? ret : after;
     return ret == 0 ? 0
                     : stint_err_set(err, ret, "unblock SIGURG in thread %d", (int)tid);
 }

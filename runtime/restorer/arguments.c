@@ -4,6 +4,7 @@
 #include "runtime/restorer/arguments.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -246,6 +247,26 @@ static int add_locks(struct stint_arguments *a, const struct stint_restore *rest
     return 0;
 }
 
+static int add_stopped_children(struct stint_arguments *a,
+                                const struct stint_restore *restore, int32_t pid)
+{
+    uint32_t at = append(a, NULL, restore->nmembers * sizeof(struct blob_stopped_child));
+    uint32_t count = 0;
+
+    if (!at)
+        return -ENOMEM;
+    for (size_t i = 0; i < restore->nmembers; i++) {
+        const struct stint_member *member = restore->members[i].member;
+
+        if (member->state == STINT_MEMBER_STOPPED && member->ppid == pid)
+            AT(a, at, struct blob_stopped_child)[count++] = (struct blob_stopped_child){
+                .pid = member->pid, .is_known = member->stop_signal == 0};
+    }
+    stint_arguments_head(a)->nchildren = count;
+    stint_arguments_head(a)->children_offset = at;
+    return 0;
+}
+
 static int add_copies(struct stint_arguments *a, const struct stint_image *image)
 {
     const struct {
@@ -273,6 +294,13 @@ static int add_copies(struct stint_arguments *a, const struct stint_image *image
     return 0;
 }
 
+static uint32_t stop_signal(const struct stint_member *member)
+{
+    uint32_t signo = member->stop_signal;
+
+    return signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU ? signo : SIGSTOP;
+}
+
 static void fill_head(struct blob_args *head, const struct stint_restore *restore,
                       const struct stint_restored_process *p, const struct stint_blob_fds *fds)
 {
@@ -288,7 +316,8 @@ static void fill_head(struct blob_args *head, const struct stint_restore *restor
     head->drop_caps = restore->user_ns;
     head->change_ids = !restore->user_ns && (p->process->uid != getuid() ||
                                              p->process->gid != getgid());
-    head->stopped = p->member->state == STINT_MEMBER_STOPPED;
+    if (p->member->state == STINT_MEMBER_STOPPED)
+        head->stopped = stop_signal(p->member);
     head->process = *p->process;
     head->generation = p->image->header.generation;
     head->has_rlimits = rlimits != NULL;
@@ -342,6 +371,8 @@ int stint_arguments_build(struct stint_arguments *a, struct stint_restore *resto
         r = add_copies(a, p->image);
     if (r == 0)
         r = add_locks(a, restore, p->member->pid);
+    if (r == 0)
+        r = add_stopped_children(a, restore, p->member->pid);
     if (r == 0)
         r = add_vdso(a, vdso, p->image);
     if (r == -ENOMEM)

@@ -26,6 +26,8 @@
 #define POLL_MS         20
 #define CENSUS_MS       500
 #define LET_GO_LIMIT_MS 30000
+#define STOP_LIMIT_MS   5000
+#define CARRY_LIMIT_MS  10000
 
 static void end_all(struct stint_restore *restore, const char *text)
     __attribute__((noreturn));
@@ -153,6 +155,45 @@ static void await_count(struct stint_restore *restore, enum stint_phase phase, i
         if (limit_ms && waited_ms > limit_ms)
             return;
     }
+}
+
+/* Whoever stops cannot say so any more. */
+static void await_stopped(struct stint_restore *restore)
+{
+    const struct timespec pause = {0, 1000000};
+
+    for (size_t i = 0; restore->own_proc && i < restore->nmembers; i++) {
+        const struct stint_member *member = restore->members[i].member;
+
+        for (int waited_ms = 0; member->state == STINT_MEMBER_STOPPED; waited_ms++) {
+            char state = 'X';
+            int code = 0;
+
+            if (!look_at(member->pid, &state, &code) || state == 'T' || state == 'Z')
+                break;
+            if (waited_ms > STOP_LIMIT_MS) {
+                stint_restore_note(restore, "process %d (%s) does not stop again",
+                                   member->pid, member->comm);
+                break;
+            }
+            nanosleep(&pause, NULL); /* paces the loop */
+        }
+    }
+}
+
+/* Whoever is stopped is so in our code: the agent carries it to where it was. Without an
+ * agent it goes that way when it is continued. */
+static void have_stopped_carried(struct stint_restore *restore)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < restore->nmembers; i++)
+        any = any || restore->members[i].member->state == STINT_MEMBER_STOPPED;
+    if (!any)
+        return;
+    await_stopped(restore);
+    stint_control_send(restore, "stopped");
+    (void)stint_control_poll(restore, CARRY_LIMIT_MS); /* whatever it is, they go on */
 }
 
 static void await_go(struct stint_restore *restore)
@@ -292,6 +333,8 @@ void stint_init_run(struct stint_restore *restore)
     put_foreground(restore);
     open_phase(restore, STINT_PHASE_GO);
     await_count(restore, STINT_PHASE_RUNNING, LET_GO_LIMIT_MS);
+    have_stopped_carried(restore);
+    open_phase(restore, STINT_PHASE_STOPPED);
     send_notes(restore);
     stint_control_send(restore, "running");
     stint_standin_close_all(restore);

@@ -25,6 +25,8 @@ enum stint_phase {
     STINT_PHASE_READY,   /* counts processes that wait for `go` */
     STINT_PHASE_GO,      /* opened by init when the agent says so */
     STINT_PHASE_RUNNING, /* counts processes that were let go */
+    STINT_PHASE_STOPPED, /* opened by init: those that are to be stopped are; all others
+                          * go on */
     STINT_PHASE_COUNT,
 };
 

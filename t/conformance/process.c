@@ -184,6 +184,229 @@ CASE(orphan_goes_on)
     await("orphan-is-fine");
 }
 
+static volatile sig_atomic_t children_told;
+
+static void on_child(int signo)
+{
+    children_told++;
+}
+
+static void stops(void *arg)
+{
+    SYS(raise((int)(intptr_t)arg));
+    _exit(4);
+}
+
+CASE(stopped_child)
+{
+    int status, told;
+    pid_t pid;
+
+    CHECK(signal(SIGCHLD, on_child) == SIG_DFL);
+    pid = child(stops, (void *)SIGSTOP);
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+    UNTIL(children_told > 0);
+    told = children_told;
+    hold();
+    CHECK_EQ(state_of(pid), 'T');
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED | WCONTINUED | WNOHANG), 0);
+    CHECK_EQ(children_told, told);
+    SYS(kill(pid, SIGCONT));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 4 << 8);
+}
+
+static void stops_in_its_group(void *arg)
+{
+    SYS(setpgid(0, 0));
+    stops(arg);
+}
+
+CASE(stopped_child_not_waited_for)
+{
+    pid_t pid = child(stops_in_its_group, (void *)SIGTSTP);
+    int status = 0;
+
+    UNTIL(state_of(pid) == 'T');
+    hold();
+    CHECK_EQ(state_of(pid), 'T');
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    CHECK(WIFSTOPPED(status));
+    CHECK_EQ(WSTOPSIG(status), SIGTSTP);
+    SYS(kill(pid, SIGCONT));
+    reap_status(pid, 4 << 8);
+}
+
+/* SIGCHLD is pending for the stop, and for nothing else. */
+CASE(stopped_child_told_later)
+{
+    sigset_t set;
+    siginfo_t info;
+    pid_t pid;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    SYS(sigprocmask(SIG_BLOCK, &set, NULL));
+    pid = child(stops, (void *)SIGSTOP);
+    UNTIL(state_of(pid) == 'T');
+    hold();
+    CHECK_EQ(sigwaitinfo(&set, &info), SIGCHLD);
+    CHECK_EQ(info.si_code, CLD_STOPPED);
+    CHECK_EQ(info.si_pid, pid);
+    CHECK_EQ(info.si_status, SIGSTOP);
+    SYS(kill(pid, SIGCONT));
+    reap_status(pid, 4 << 8);
+}
+
+struct counters {
+    volatile uint64_t of[4];
+    volatile int end;
+};
+
+static struct counters *counters;
+
+static void *counts(void *arg)
+{
+    while (!counters->end)
+        (*(volatile uint64_t *)arg)++;
+    return NULL;
+}
+
+static void counts_in_threads(void *arg)
+{
+    pthread_t threads[3];
+
+    for (int i = 0; i < 3; i++)
+        threads[i] = thread(counts, (void *)&counters->of[i]);
+    (void)counts((void *)&counters->of[3]);
+    for (int i = 0; i < 3; i++)
+        PTH(pthread_join(threads[i], NULL));
+}
+
+static bool all_past(const uint64_t *values)
+{
+    bool past = true;
+
+    for (int i = 0; i < 4; i++)
+        past = past && counters->of[i] > values[i];
+    return past;
+}
+
+/* Not one instruction is done by a process that is stopped. */
+CASE(stopped_threads)
+{
+    uint64_t before[4] = {0}, after[4];
+    pid_t pid;
+
+    counters = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(counters != MAP_FAILED);
+    pid = child(counts_in_threads, NULL);
+    UNTIL(all_past(before));
+    SYS(kill(pid, SIGSTOP));
+    UNTIL(state_of(pid) == 'T');
+    nap(); /* the other threads are on their way */
+    memcpy(before, (const void *)counters->of, sizeof before);
+    hold();
+    memcpy(after, (const void *)counters->of, sizeof after);
+    CHECK_MEM(after, before, sizeof after);
+    CHECK_EQ(state_of(pid), 'T');
+    SYS(kill(pid, SIGCONT));
+    UNTIL(all_past(before));
+    counters->end = 1;
+    reap(pid);
+}
+
+/* Not even the signal of a checkpoint gets through to it. */
+static void *counts_deaf(void *arg)
+{
+    uint64_t all = ~0ull, now = 0;
+
+    SYS(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all));
+    (void)counts(arg);
+    SYS(syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &now, sizeof now));
+    CHECK_EQ(now, all & ~(1ull << (SIGKILL - 1)) & ~(1ull << (SIGSTOP - 1)));
+    return NULL;
+}
+
+static void counts_in_a_deaf_thread(void *arg)
+{
+    pthread_t deaf = thread(counts_deaf, (void *)&counters->of[0]);
+
+    (void)counts((void *)&counters->of[1]);
+    PTH(pthread_join(deaf, NULL));
+}
+
+CASE(stopped_thread_that_blocks_all_signals)
+{
+    uint64_t before[2];
+    pid_t pid;
+
+    counters = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(counters != MAP_FAILED);
+    pid = child(counts_in_a_deaf_thread, NULL);
+    UNTIL(counters->of[0] && counters->of[1]);
+    SYS(kill(pid, SIGSTOP));
+    UNTIL(state_of(pid) == 'T');
+    nap(); /* the other thread is on its way */
+    memcpy(before, (const void *)counters->of, sizeof before);
+    hold();
+    CHECK_EQ(counters->of[0], before[0]);
+    CHECK_EQ(counters->of[1], before[1]);
+    CHECK_EQ(state_of(pid), 'T');
+    SYS(kill(pid, SIGCONT));
+    UNTIL(counters->of[0] > before[0] && counters->of[1] > before[1]);
+    counters->end = 1;
+    reap(pid);
+}
+
+static volatile sig_atomic_t seen;
+
+static void on_signal(int signo)
+{
+    seen = seen * 100 + signo;
+}
+
+/* Its mask is another while it waits: SIGUSR1 and SIGTERM would be delivered. */
+static void suspends(void *arg)
+{
+    sigset_t block, none, now;
+
+    CHECK(signal(SIGUSR1, on_signal) == SIG_DFL);
+    CHECK(signal(SIGTERM, on_signal) == SIG_DFL);
+    sigemptyset(&none);
+    sigemptyset(&block);
+    sigaddset(&block, SIGUSR1);
+    sigaddset(&block, SIGTERM);
+    SYS(sigprocmask(SIG_SETMASK, &block, NULL));
+    mark("suspends");
+    CHECK_EQ(sigsuspend(&none), -1);
+    CHECK_EQ(errno, EINTR);
+    CHECK(seen == SIGUSR1 * 100 + SIGTERM || seen == SIGTERM * 100 + SIGUSR1);
+    SYS(sigprocmask(SIG_SETMASK, NULL, &now));
+    CHECK_EQ(sigismember(&now, SIGUSR1), 1);
+    CHECK_EQ(sigismember(&now, SIGTERM), 1);
+    CHECK_EQ(sigismember(&now, SIGUSR2), 0);
+    _exit(4);
+}
+
+CASE(stopped_with_signals_pending)
+{
+    pid_t pid = child(suspends, NULL);
+
+    await("suspends");
+    await_syscall(pid, pid, SYS_rt_sigsuspend);
+    SYS(kill(pid, SIGSTOP));
+    UNTIL(state_of(pid) == 'T');
+    SYS(kill(pid, SIGTERM));
+    SYS(kill(pid, SIGUSR1));
+    SYS(kill(pid, SIGSTOP));
+    hold();
+    CHECK_EQ(state_of(pid), 'T');
+    SYS(kill(pid, SIGCONT));
+    reap_status(pid, 4 << 8);
+}
+
 static void daemon_process(void *arg)
 {
     SYS(setsid());

@@ -32,24 +32,6 @@ CASE(traced_child)
     reap_status(pid, SIGKILL);
 }
 
-static void stopped(void *arg)
-{
-    SYS(raise(SIGSTOP));
-    _exit(4);
-}
-
-CASE(stopped_child)
-{
-    int status;
-    pid_t pid = child(stopped, NULL);
-
-    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
-    CHECK(WIFSTOPPED(status));
-    hold();
-    SYS(kill(pid, SIGCONT));
-    reap_status(pid, 4 << 8);
-}
-
 static bool same_user_namespace(pid_t a, pid_t b)
 {
     char path[64];

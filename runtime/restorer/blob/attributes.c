@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS /* Linux 6.15 */
@@ -174,6 +175,46 @@ static void restore_pending(struct blob_args *args)
     for (uint32_t i = 0; i < args->pending_count; i++, info += 128)
         (void)raw_syscall(SYS_rt_sigqueueinfo, args->process.pid, *(int *)info,
                           info); /* only a limit (RLIMIT_SIGPENDING) can refuse it */
+}
+
+void blob_settle_children(struct blob_args *args)
+{
+    const struct blob_stopped_child *children =
+        BLOB_AT(args, args->children_offset, struct blob_stopped_child);
+    char *info = BLOB_AT(args, args->pending_offset, char);
+
+    if (args->nchildren == 0)
+        return;
+    for (uint32_t i = 0; i < args->nchildren; i++) {
+        if (children[i].is_known)
+            (void)raw_syscall(SYS_waitid, P_PID, children[i].pid, NULL, WSTOPPED | WNOHANG,
+                              NULL); /* not stopped: then there is nothing to be told */
+    }
+    drop_stray_signals();
+    for (uint32_t i = 0; i < args->pending_count; i++, info += 128) {
+        if (*(int *)info == SIGCHLD || *(int *)info == SIGCONT)
+            (void)raw_syscall(SYS_rt_sigqueueinfo, args->process.pid, *(int *)info,
+                              info); /* as in restore_pending() */
+    }
+}
+
+void blob_stop(struct blob_args *args)
+{
+    const struct stint_sigaction standard = {0},
+                                 *old = BLOB_AT(args, args->sigactions_offset,
+                                                struct stint_sigaction)
+                                        + args->stopped - 1;
+    uint64_t all = ~0ull, others = ~(1ull << (args->stopped - 1));
+    long signo = args->stopped;
+
+    /* All of these are valid, and SIGSTOP needs but the kill(). */
+    if (signo != SIGSTOP)
+        (void)raw_syscall(SYS_rt_sigaction, signo, &standard, NULL, sizeof(all));
+    (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &others, NULL, sizeof(others));
+    (void)raw_syscall(SYS_kill, args->process.pid, signo); /* stops right here */
+    (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+    if (signo != SIGSTOP)
+        (void)raw_syscall(SYS_rt_sigaction, signo, old, NULL, sizeof(all));
 }
 
 /* A limit that may not be raised stays as near as it can. */

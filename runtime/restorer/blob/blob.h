@@ -38,6 +38,12 @@ struct blob_vma {
     uint32_t load_prot;   /* what it is mapped with until all is loaded */
 };
 
+/* A child that is stopped. */
+struct blob_stopped_child {
+    int32_t pid;
+    uint32_t is_known; /* wait(2) has told already */
+};
+
 /* A part of [vvar] or [vdso]: moved aside, and then to where it belongs. */
 struct blob_piece {
     uint64_t from, parked, to, len;
@@ -55,7 +61,9 @@ struct blob_args {
     uint32_t lazy;      /* map anonymous memory from the image */
     uint32_t drop_caps; /* an ordinary user: nothing of the namespace's power stays */
     uint32_t change_ids; /* root: the process had the other ids uid and gid */
-    uint32_t stopped;   /* was stopped by job control */
+    uint32_t stopped;   /* was stopped by job control: the signal to stop by, or 0 */
+    uint32_t nchildren, children_offset; /* struct blob_stopped_child[] */
+    uint32_t may_go;    /* futex: threads other than the leader wait for it */
     uint32_t has_rlimits, has_itimers;
     uint32_t threads_done; /* futex */
     uint32_t nthreads, threads_offset;   /* struct blob_thread[], leader first */
@@ -92,6 +100,11 @@ void blob_restore_memory(struct blob_args *args);
 void blob_restore_early(struct blob_args *args);
 void blob_restore_late(struct blob_args *args);
 void blob_arm_timers(struct blob_args *args);
+/* Stop here, as the program was, until it is continued. */
+void blob_stop(struct blob_args *args);
+/* Children have stopped: who of them is news for wait(2), and which signals pend, is as it
+ * was. */
+void blob_settle_children(struct blob_args *args);
 /* threads.c */
 void blob_create_threads(struct blob_args *args);
 void blob_restore_thread(struct blob_args *args, struct blob_thread *thread);

@@ -255,6 +255,20 @@ static void enter_program(uint64_t function, const struct stint_resume *resume)
     __builtin_unreachable();
 }
 
+/* Nobody runs before those are stopped that are to be: a SIGCONT would come too early. */
+static void let_process_go(struct blob_args *args, struct stint_shared *shared)
+{
+    blob_arm_timers(args);
+    shared_arrive(shared, STINT_PHASE_RUNNING);
+    if (args->stopped)
+        blob_stop(args);
+    else if (shared_wait(shared, STINT_PHASE_STOPPED) < 0)
+        (void)raw_syscall(SYS_exit_group, 1); /* does not return */
+    blob_settle_children(args);
+    __atomic_store_n(&args->may_go, 1, __ATOMIC_RELEASE);
+    shared_wake(&args->may_go);
+}
+
 void blob_run_thread(struct blob_args *args, struct blob_thread *thread)
 {
     struct stint_shared *shared = (struct stint_shared *)args->shared;
@@ -274,11 +288,9 @@ void blob_run_thread(struct blob_args *args, struct blob_thread *thread)
         for (;;)
             (void)raw_syscall(SYS_exit_group, 1); /* does not return */
     }
-    if (leads) {
-        blob_arm_timers(args);
-        shared_arrive(shared, STINT_PHASE_RUNNING);
-        if (args->stopped)
-            (void)raw_syscall(SYS_kill, args->process.pid, SIGSTOP); /* stops right here */
-    }
+    if (leads)
+        let_process_go(args, shared);
+    while (!shared_load(&args->may_go))
+        shared_sleep(&args->may_go, 0, 1000);
     enter_program(args->process.resume_fn, &resume);
 }
