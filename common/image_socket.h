@@ -32,6 +32,7 @@ enum stint_socket_state {
 #define STINT_SOCKET_LINKED    1u /* UNIX: its name is a file that can be connected to */
 #define STINT_SOCKET_PASSCRED  2u /* UNIX: messages carry their senders' credentials */
 #define STINT_SOCKET_OUTSIDE   4u /* RESET or ENDED because its peer is not in the job */
+#define STINT_SOCKET_AGAIN     8u /* OUTSIDE: to be connected to peer_name again */
 #define STINT_SOCKET_SHUT_READ  1u
 #define STINT_SOCKET_SHUT_WRITE 2u
 

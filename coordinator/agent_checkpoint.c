@@ -51,6 +51,7 @@ struct agent_checkpoint {
     uint64_t generation;
     uint8_t gen_id[16];
     bool hold, ignore;
+    char *sockets; /* rules: agent_policy.h */
     char *dir;
     int dir_fd;
     rlim_t original_nofile; /* soft limit, put back at the end */
@@ -138,6 +139,7 @@ static void checkpoint_free(struct agent_checkpoint *checkpoint)
     stint_cleanup_close(&checkpoint->dir_fd);
     free(checkpoint->group_name);
     free(checkpoint->dir);
+    free(checkpoint->sockets);
     restore_nofile(checkpoint);
     checkpoint->agent->checkpoint = NULL;
     free(checkpoint);
@@ -698,7 +700,8 @@ static int read_order(struct agent_checkpoint *checkpoint, const json_t *message
         || len != sizeof(checkpoint->gen_id))
         return stint_err_set(err, -EINVAL, "the coordinator's order is not understood.");
     checkpoint->dir = strdup(dir);
-    if (!checkpoint->dir
+    checkpoint->sockets = strdup(stint_json_string(message, "sockets", ""));
+    if (!checkpoint->dir || !checkpoint->sockets
         || asprintf(&checkpoint->group_name, "%s.grp", checkpoint->agent->config->group) < 0) {
         checkpoint->group_name = NULL;
         return stint_err_set(err, -ENOMEM, "start a checkpoint");
@@ -729,6 +732,7 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
     if (ret < 0)
         return ret;
     checkpoint->group.objects.ending = checkpoint->hold;
+    checkpoint->group.objects.sockets = checkpoint->sockets;
     timeout = (int)stint_json_int(message, "timeout_ms", 1, QUIESCE_TIMEOUT_MS,
                                   QUIESCE_TIMEOUT_MS);
     checkpoint->files = json_array();

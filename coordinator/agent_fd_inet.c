@@ -195,18 +195,24 @@ static bool has_got_fin(uint8_t state)
     return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
 }
 
-static int join_outside(const struct agent_objects *all, struct agent_object *object)
+static int join_outside(const struct agent_objects *all, struct agent_object *object,
+                        struct stint_err *err)
 {
-    char name[256];
+    enum agent_policy policy;
+    char peer[INET6_ADDRSTRLEN + 16], name[256];
 
     if (agent_object_sever(all, object))
         return 0;
-    agent_object_name(object, name, sizeof(name));
-    stint_info("process %d (%s), descriptor %d: the other end of the %s is not part of the "
-               "program: it will see the connection reset after a restart",
-               (int)object->pid, object->comm, object->number, name);
-    object->socket->record.state = STINT_SOCKET_RESET;
-    object->socket->record.flags |= STINT_SOCKET_OUTSIDE;
+    agent_policy_name(&object->socket->peer_name, peer, sizeof(peer));
+    policy = agent_policy_find(all->sockets, peer, AGENT_POLICY_RESET);
+    if (policy == AGENT_POLICY_REFUSE) {
+        agent_object_name(object, name, sizeof(name));
+        return agent_object_refuse(object, err,
+                                   "the other end (%s) of the %s is not part of the program "
+                                   "(see --sockets)",
+                                   peer, name);
+    }
+    agent_socket_cut(object, policy, peer);
     return 0;
 }
 
@@ -234,7 +240,7 @@ static int join_alone(struct agent_objects *all, struct agent_object *object,
         sock->record.state = STINT_SOCKET_ENDED;
         return 0;
     }
-    return join_outside(all, object);
+    return join_outside(all, object, err);
 }
 
 /* When the program has ended, one end of each connection is remembered for a minute (TIME

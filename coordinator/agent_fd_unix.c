@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_policy.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_socket.h"
 
@@ -31,19 +31,6 @@
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4 /* Linux 6.5 */
 #endif
-
-/* Daemons of the machine, which know nothing of the job's state: a connection to one is
- * cut off at a restart, as when the daemon is restarted. A datagram socket is connected
- * again. */
-static const char *const helpers[] = {
-    "/run/nscd/*",     "/var/run/nscd/*",        "/var/lib/sss/*",
-    "/run/munge/*",    "/var/run/munge/*",       "/tmp/.X11-unix/*",
-    "@/tmp/.X11-unix/*", "/tmp/.ICE-unix/*",     "@/tmp/.ICE-unix/*",
-    "/dev/log",        "/run/systemd/*",         "/var/run/systemd/*",
-    "/run/dbus/*",     "/var/run/dbus/*",        "/run/user/*/bus",
-    "@/tmp/dbus-*",    "/run/user/*/pulse/*",    "/run/user/*/systemd/*",
-    "/run/avahi-daemon/*", "/var/run/avahi-daemon/*", "/run/nslcd/*", "/var/run/nslcd/*",
-};
 
 static bool is_stream(const struct agent_socket *sock)
 {
@@ -491,39 +478,44 @@ static struct agent_object *find_listener(const struct agent_objects *all,
     return NULL;
 }
 
-static bool is_helper(const char *name)
+static int refuse_outside(const struct agent_object *object, const char *name,
+                          struct stint_err *err)
 {
-    for (size_t i = 0; i < sizeof(helpers) / sizeof(helpers[0]); i++) {
-        if (fnmatch(helpers[i], name, 0) == 0)
-            return true;
-    }
-    return false;
+    struct ucred credentials = {0};
+    struct agent_proc proc;
+    socklen_t len = sizeof(credentials);
+    char comm[32] = "";
+
+    (void)getsockopt(object->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len); /* 0: unknown */
+    if (credentials.pid > 0 && agent_proc_read(credentials.pid, &proc) == 0)
+        snprintf(comm, sizeof(comm), " (%.16s)", proc.comm);
+    return agent_object_refuse(object, err,
+                               "a UNIX socket is connected to %s of process %d%s, which is "
+                               "not part of the program (see --sockets)",
+                               name, (int)credentials.pid, comm);
 }
 
 static int join_outside(const struct agent_objects *all, struct agent_object *object,
                         struct stint_err *err)
 {
     struct agent_socket *sock = object->socket;
-    char name[160], comm[32] = "";
-    struct ucred credentials = {0};
-    struct agent_proc proc;
-    socklen_t len = sizeof(credentials);
+    enum agent_policy policy;
+    char name[160];
 
     if (agent_object_sever(all, object))
         return 0;
     name_peer(sock, name, sizeof(name));
-    if (is_helper(name)) {
-        sock->record.flags |= STINT_SOCKET_OUTSIDE;
-        sock->record.state = is_stream(sock) ? STINT_SOCKET_ENDED : STINT_SOCKET_CONNECTED;
+    policy = agent_policy_find(all->sockets, name, AGENT_POLICY_REFUSE);
+    if (policy == AGENT_POLICY_REFUSE)
+        return refuse_outside(object, name, err);
+    if (is_stream(sock)) {
+        agent_socket_cut(object, policy, name);
         return 0;
     }
-    (void)getsockopt(object->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len); /* 0: unknown */
-    if (credentials.pid > 0 && agent_proc_read(credentials.pid, &proc) == 0)
-        snprintf(comm, sizeof(comm), " (%.16s)", proc.comm);
-    return agent_object_refuse(object, err,
-                               "a UNIX socket is connected to %s of process %d%s, which is "
-                               "not part of the program",
-                               name, (int)credentials.pid, comm);
+    sock->record.flags |= STINT_SOCKET_OUTSIDE;
+    sock->record.state = policy == AGENT_POLICY_RESET ? STINT_SOCKET_ENDED
+                                                      : STINT_SOCKET_CONNECTED;
+    return 0;
 }
 
 /* Bytes of a client that was not accepted yet are out of reach. */

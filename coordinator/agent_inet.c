@@ -353,6 +353,12 @@ int agent_inet_count_pending(struct agent_objects *all, struct agent_object *lis
     qsort(clients, n, sizeof(*clients), compare_clients);
     for (size_t i = 0; i < n; i++)
         clients[i].object->socket->record.order = (uint32_t)i;
+    if (n < listener->socket->queue_len
+        && agent_policy_general(all->sockets, AGENT_POLICY_RESET) == AGENT_POLICY_REFUSE)
+        return stint_err_set(err, -EAGAIN,
+                             "process %d (%s), descriptor %d: connections that were not "
+                             "accepted yet come from outside of the program (see --sockets).",
+                             (int)listener->pid, listener->comm, listener->number);
     if (n < listener->socket->queue_len)
         stint_info("process %d (%s), descriptor %d: %zu connections that were not accepted "
                    "yet come from outside of the program: they are lost at a restart",

@@ -62,6 +62,7 @@ struct agent_fd {
 struct agent_objects {
     struct agent *agent;
     const struct agent_group *group; /* that they belong to */
+    const char *sockets; /* rules for connections that leave it: agent_policy.h */
     bool ending; /* the program will not go on after this checkpoint */
     struct agent_object **list; /* in the order in which they were found */
     size_t count;

@@ -24,13 +24,18 @@
 
 void agent_settings_init(struct agent_settings *settings)
 {
+    const char *sockets = getenv(AGENT_POLICY_VARIABLE);
+
     *settings = (struct agent_settings){.keep = STINT_KEEP_DEFAULT};
+    if (sockets)
+        snprintf(settings->sockets, sizeof(settings->sockets), "%s", sockets);
 }
 
 static int parse(const char *text, size_t len, struct agent_settings *settings,
                  struct stint_err *err)
 {
     uint64_t interval, keep;
+    const char *sockets;
     json_t *value = NULL;
     int ret = stint_yaml_load(text, len, &value, err);
 
@@ -45,6 +50,9 @@ static int parse(const char *text, size_t len, struct agent_settings *settings,
         settings->keep = (unsigned)keep;
         settings->ignore_unsupported
             = strcmp(stint_json_string(value, "on_unsupported", ""), "ignore") == 0;
+        sockets = stint_json_string(value, "sockets", "");
+        if (sockets[0])
+            snprintf(settings->sockets, sizeof(settings->sockets), "%s", sockets);
     }
     json_decref(value);
     return ret;
@@ -89,8 +97,9 @@ int agent_settings_write(int dir_fd, const struct agent_settings *settings,
 
     snprintf(interval, sizeof(interval), "%u", settings->interval_s);
     snprintf(keep, sizeof(keep), "%u", settings->keep);
-    value = json_pack("{s:s, s:s, s:s}", "interval", interval, "keep", keep,
-                      "on_unsupported", settings->ignore_unsupported ? "ignore" : "refuse");
+    value = json_pack("{s:s, s:s, s:s, s:s}", "interval", interval, "keep", keep,
+                      "on_unsupported", settings->ignore_unsupported ? "ignore" : "refuse",
+                      "sockets", settings->sockets);
     if (!value)
         return stint_err_set(err, -ENOMEM, "write " FILE_NAME);
     ret = stint_yaml_dump(value, &text, &len, err);
@@ -112,6 +121,8 @@ char *const *agent_settings_args(const struct agent_settings *settings,
     args->list[n++] = (char *)"--keep";
     args->list[n++] = args->keep;
     args->list[n++] = args->unsupported;
+    snprintf(args->sockets, sizeof(args->sockets), "--sockets=%s", settings->sockets);
+    args->list[n++] = args->sockets;
     args->list[n] = NULL;
     return args->list;
 }
@@ -144,4 +155,14 @@ int agent_settings_unsupported(struct agent_settings *settings, const char *text
                              text);
     settings->ignore_unsupported = strcmp(text, "ignore") == 0;
     return 0;
+}
+
+int agent_settings_sockets(struct agent_settings *settings, const char *text,
+                           struct stint_err *err)
+{
+    int ret = agent_policy_check(text, err);
+
+    if (ret == 0)
+        snprintf(settings->sockets, sizeof(settings->sockets), "%s", text);
+    return ret;
 }

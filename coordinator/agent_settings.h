@@ -8,14 +8,16 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "coordinator/agent_policy.h"
 
 struct agent_settings {
     uint32_t interval_s; /* 0: only on request */
     unsigned keep;
     bool ignore_unsupported;
+    char sockets[AGENT_POLICY_MAX + 1]; /* agent_policy.h */
 };
 
-/* The defaults. */
+/* The defaults; sockets is what $STINT_SOCKETS says. */
 void agent_settings_init(struct agent_settings *settings);
 
 /* Read those of a checkpoint directory; the defaults when it has none.
@@ -29,6 +31,7 @@ int agent_settings_write(int dir_fd, const struct agent_settings *settings,
 /* As options of `stint coordinator`: a NULL-terminated array that lives in args. */
 struct agent_settings_args {
     char interval[16], keep[16], unsupported[40];
+    char sockets[AGENT_POLICY_MAX + 16];
     char *list[8];
 };
 char *const *agent_settings_args(const struct agent_settings *settings,
@@ -42,5 +45,7 @@ int agent_settings_keep(struct agent_settings *settings, const char *text,
                         struct stint_err *err);
 int agent_settings_unsupported(struct agent_settings *settings, const char *text,
                                struct stint_err *err);
+int agent_settings_sockets(struct agent_settings *settings, const char *text,
+                           struct stint_err *err);
 
 #endif

@@ -6,15 +6,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 
 #include "common/cleanup.h"
 #include "common/image_write.h"
+#include "common/log.h"
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
@@ -277,6 +280,43 @@ int agent_socket_store(struct agent_object *object, struct stint_image_writer *w
     return stint_image_writer_data_end(writer, &object->record.data_offset,
                                        &object->record.data_len, &object->record.data_xxh3,
                                        err);
+}
+
+/* --- other ends outside --------------------------------------------------------- */
+
+static void tell_cut(const struct agent_object *object, enum agent_policy policy,
+                     const char *peer)
+{
+    static const char *const what[] = {
+        [AGENT_POLICY_RESET] = "the program will see the connection reset",
+        [AGENT_POLICY_END] = "the program will see the end of the connection",
+        [AGENT_POLICY_RECONNECT] = "it will be connected again",
+        [AGENT_POLICY_REFUSE] = "",
+    };
+    char name[256];
+
+    agent_object_name(object, name, sizeof(name));
+    stint_info("process %d (%s), descriptor %d: the other end (%s) of the %s is not part of "
+               "the program: after a restart %s",
+               (int)object->pid, object->comm, object->number, peer, name, what[policy]);
+}
+
+void agent_socket_cut(struct agent_object *object, enum agent_policy policy, const char *peer)
+{
+    struct agent_socket *sock = object->socket;
+    int pending = 0;
+
+    /* what has arrived belongs to this connection, and is read before its end */
+    if (policy == AGENT_POLICY_RECONNECT
+        && (sock->record.peer_name_len <= sizeof(sa_family_t) || sock->record.shutdown
+            || ioctl(object->fd, SIOCINQ, &pending) < 0 || pending > 0))
+        policy = AGENT_POLICY_END;
+    sock->record.flags |= STINT_SOCKET_OUTSIDE;
+    if (policy == AGENT_POLICY_RECONNECT)
+        sock->record.flags |= STINT_SOCKET_AGAIN;
+    sock->record.state = policy == AGENT_POLICY_RESET ? STINT_SOCKET_RESET
+                                                      : STINT_SOCKET_ENDED;
+    tell_cut(object, policy, peer);
 }
 
 /* --- the whole ------------------------------------------------------------------ */

@@ -18,6 +18,7 @@
 #include "common/err.h"
 #include "common/image_socket.h"
 #include "coordinator/agent_object.h"
+#include "coordinator/agent_policy.h"
 #include "coordinator/agent_sockdiag.h"
 
 struct agent_message {
@@ -81,6 +82,11 @@ struct agent_message *agent_socket_add_message(struct agent_socket *sock, char *
 
 /* The object's socket has this inode; NULL: none in the job has. */
 struct agent_object *agent_socket_by_ino(const struct agent_objects *all, uint64_t ino);
+
+/* The other end of a connection is not part of the program: note what it becomes at a
+ * restart, and tell the log. peer: its name. */
+void agent_socket_cut(struct agent_object *object, enum agent_policy policy,
+                      const char *peer);
 
 /* Lay everything out in object->extra. Returns 0 or -errno with *err. */
 int agent_socket_pack(struct agent_object *object, struct stint_err *err);

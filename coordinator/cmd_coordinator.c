@@ -11,6 +11,7 @@
 #include "common/dir.h"
 #include "common/log.h"
 #include "common/timefmt.h"
+#include "coordinator/agent_policy.h"
 #include "coordinator/commands.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/slurm_plan.h"
@@ -34,6 +35,7 @@ static const char help_text[] =
     "                         what a process has that cannot be restored makes a "
     "checkpoint\n"
     "                         fail (default), or is left out\n"
+    "      --sockets=RULES    as in `stint launch`; default: $STINT_SOCKETS\n"
     "      --slurm-job ID     belongs to this Slurm job: make a last checkpoint before "
     "its\n"
     "                         time is over, and queue it again\n"
@@ -57,6 +59,7 @@ static const char help_text[] =
 enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
+    OPT_SOCKETS,
     OPT_SLURM,
     OPT_MARGIN,
     OPT_READY,
@@ -66,6 +69,7 @@ static const struct option options[] = {
     {"interval", required_argument, NULL, 'i'},
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
+    {"sockets", required_argument, NULL, OPT_SOCKETS},
     {"slurm-job", required_argument, NULL, OPT_SLURM},
     {"margin", required_argument, NULL, OPT_MARGIN},
     {"ready-fd", required_argument, NULL, OPT_READY},
@@ -114,6 +118,9 @@ static int take_option(int option,
         if (!config->ignore_unsupported && strcmp(value, "refuse") != 0)
             return stint_err_set(err, -1, "--on-unsupported is refuse or ignore.");
         return 0;
+    case OPT_SOCKETS:
+        config->sockets = value;
+        return agent_policy_check(value, err);
     case OPT_SLURM:
         config->slurm_job = value;
         return 0;
@@ -144,6 +151,18 @@ static void on_ready(void *arg)
     *fd = -1;
 }
 
+/* Rules of the environment, which nobody has checked yet. */
+static const char *environment_sockets(void)
+{
+    const char *rules = getenv(AGENT_POLICY_VARIABLE);
+    struct stint_err err;
+
+    if (!rules || agent_policy_check(rules, &err) == 0)
+        return rules;
+    stint_warn("$" AGENT_POLICY_VARIABLE " is ignored: %s", err.text);
+    return NULL;
+}
+
 static int run(struct coordinator_config *config, int ready_fd)
 {
     char line[sizeof(((struct stint_err *)0)->text) + 8];
@@ -151,6 +170,8 @@ static int run(struct coordinator_config *config, int ready_fd)
     int ret;
 
     stint_log_init("coordinator", ready_fd >= 0);
+    if (!config->sockets)
+        config->sockets = environment_sockets();
     config->ready = on_ready;
     config->arg = &ready_fd;
     ret = coordinator_run(config, &err);

@@ -40,8 +40,14 @@ static const char help_text[] =
     "      --on-unsupported=refuse|ignore\n"
     "                       what a process has that cannot be restored makes a checkpoint\n"
     "                       fail by its name (default; COMMAND goes on), or is left out\n"
+    "      --sockets=RULE[,RULE...]\n"
+    "                       connections whose other end is not part of COMMAND, after a\n"
+    "                       restart: reset (TCP's default) or no checkpoint: refuse (that\n"
+    "                       of UNIX sockets). RULE is one of these, or with a pattern for\n"
+    "                       the other end: reset:PATTERN, refuse:PATTERN, end:PATTERN,\n"
+    "                       reconnect:PATTERN. Also in ~/.config/stint/sockets; stint(1)\n"
     "      --join DIR       become part of what runs under DIR already: one checkpoint\n"
-    "                       holds both. Not with -d, -i, --keep, --on-unsupported\n"
+    "                       holds both. Not with the options above\n"
     "  -h, --help\n"
     "\n"
     "COMMAND gets three variables more: LD_PRELOAD (libstint.so in front of what was\n"
@@ -55,7 +61,7 @@ static const char help_text[] =
     "             127 COMMAND is not there\n"
     "\n"
     "files: DIR/gen-NNNNNN/     the checkpoints; DIR/manifest.yaml names the newest\n"
-    "       DIR/config.yaml     -i, --keep and --on-unsupported, for `stint restart`\n"
+    "       DIR/config.yaml     -i, --keep, --on-unsupported, --sockets, for `stint restart`\n"
     "       DIR/log             what happened\n"
     "\n"
     "examples: stint launch ./simulate input.dat\n"
@@ -64,6 +70,7 @@ static const char help_text[] =
 enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
+    OPT_SOCKETS,
     OPT_JOIN,
 };
 
@@ -72,6 +79,7 @@ static const struct option options[] = {
     {"interval", required_argument, NULL, 'i'},
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
+    {"sockets", required_argument, NULL, OPT_SOCKETS},
     {"join", required_argument, NULL, OPT_JOIN},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -86,7 +94,8 @@ struct launch {
 static int take_option(int option, const char *value, struct launch *launch,
                        struct stint_err *err)
 {
-    launch->has_settings |= option == 'i' || option == OPT_KEEP || option == OPT_UNSUPPORTED;
+    launch->has_settings |= option == 'i' || option == OPT_KEEP || option == OPT_UNSUPPORTED
+                            || option == OPT_SOCKETS;
     switch (option) {
     case 'd':
         launch->dir = value;
@@ -100,6 +109,8 @@ static int take_option(int option, const char *value, struct launch *launch,
         return agent_settings_keep(&launch->settings, value, err);
     case OPT_UNSUPPORTED:
         return agent_settings_unsupported(&launch->settings, value, err);
+    case OPT_SOCKETS:
+        return agent_settings_sockets(&launch->settings, value, err);
     default:
         return stint_err_set(err, -EINVAL, "there is no such option.");
     }
@@ -126,6 +137,10 @@ static int parse(int argc, char **argv, struct launch *launch)
         if (take_option(option, optarg, launch, &err) < 0)
             return command_usage("launch", "%s", err.text);
     }
+    if (agent_policy_check(launch->settings.sockets, &err) < 0)
+        return command_usage("launch", "in $" AGENT_POLICY_VARIABLE ": %s", err.text);
+    if (agent_policy_check_file(&err) < 0)
+        return command_usage("launch", "%s", err.text);
     if (optind == argc)
         return command_usage("launch", "COMMAND is missing");
     if (launch->join && (launch->dir || launch->has_settings))

@@ -44,7 +44,7 @@ static const char help_text[] =
     "      --full           read all of its memory before it goes on (default)\n"
     "      --lazy           map it from the checkpoint: it goes on at once and reads what\n"
     "                       it touches; the checkpoint has to stay as long as it runs\n"
-    "  -i, --interval TIME, --keep N, --on-unsupported=refuse|ignore\n"
+    "  -i, --interval TIME, --keep N, --on-unsupported=refuse|ignore, --sockets=RULES\n"
     "                       as in `stint launch`; default: what was given there\n"
     "  -h, --help\n"
     "\n"
@@ -60,6 +60,7 @@ static const char help_text[] =
 enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
+    OPT_SOCKETS,
     OPT_GENERATION,
     OPT_GROUP,
     OPT_JOIN,
@@ -72,6 +73,7 @@ static const struct option options[] = {
     {"interval", required_argument, NULL, 'i'},
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
+    {"sockets", required_argument, NULL, OPT_SOCKETS},
     {"generation", required_argument, NULL, OPT_GENERATION},
     {"group", required_argument, NULL, OPT_GROUP},
     {"join", no_argument, NULL, OPT_JOIN},
@@ -83,7 +85,7 @@ static const struct option options[] = {
 
 struct restart {
     const char *from, *to; /* to: NEWDIR or NULL */
-    const char *interval, *keep, *unsupported;
+    const char *interval, *keep, *unsupported, *sockets;
     const char *group;
     uint64_t generation; /* 0: the newest that works */
     bool lazy, join;
@@ -108,6 +110,9 @@ static int take_option(int option, const char *value, struct restart *restart,
     case OPT_UNSUPPORTED:
         restart->unsupported = value;
         return agent_settings_unsupported(&scratch, value, err);
+    case OPT_SOCKETS:
+        restart->sockets = value;
+        return agent_settings_sockets(&scratch, value, err);
     case OPT_GENERATION:
         return command_generation(value, &restart->generation, err);
     case OPT_GROUP:
@@ -184,6 +189,8 @@ static int read_settings(struct restart *restart, int dir_fd, struct stint_err *
         ret = agent_settings_keep(&restart->settings, restart->keep, err);
     if (ret == 0 && restart->unsupported)
         ret = agent_settings_unsupported(&restart->settings, restart->unsupported, err);
+    if (ret == 0 && restart->sockets)
+        ret = agent_settings_sockets(&restart->settings, restart->sockets, err);
     return ret;
 }
 

@@ -50,6 +50,7 @@ struct coordinator_config {
     uint32_t interval_s;      /* between checkpoints; 0 = only on request */
     unsigned keep;            /* generations that stay */
     int ignore_unsupported;   /* what cannot be restored does not fail a checkpoint */
+    const char *sockets;      /* rules of agent_policy.h, handed to agents; NULL: none */
     const char *slurm_job;    /* id, or NULL */
     uint32_t margin_s;        /* before the end of the job's time */
     void (*ready)(void *arg); /* called once: connections are taken */

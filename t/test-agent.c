@@ -10,9 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "coordinator/agent_policy.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_segment.h"
 #include "coordinator/agent_settings.h"
@@ -267,11 +269,13 @@ START_TEST(keeps_settings)
     ck_assert_int_eq(agent_settings_interval(&settings, "30m", &err), 0);
     ck_assert_int_eq(agent_settings_keep(&settings, "5", &err), 0);
     ck_assert_int_eq(agent_settings_unsupported(&settings, "ignore", &err), 0);
+    ck_assert_int_eq(agent_settings_sockets(&settings, "refuse,end:/run/x y/*", &err), 0);
     ck_assert_int_eq(agent_settings_write(fd, &settings, &err), 0);
     ck_assert_int_eq(agent_settings_read(fd, &again, &err), 0);
     ck_assert_uint_eq(again.interval_s, 1800);
     ck_assert_uint_eq(again.keep, 5);
     ck_assert(again.ignore_unsupported);
+    ck_assert_str_eq(again.sockets, "refuse,end:/run/x y/*");
     ck_assert_str_eq(agent_settings_args(&again, &args)[1], "1800");
     ck_assert_int_eq(unlinkat(fd, "config.yaml", 0), 0);
     close(fd);
@@ -315,6 +319,65 @@ START_TEST(refuses_a_damaged_file)
 }
 END_TEST
 
+/* --- connections that leave the program ---------------------------------------------------- */
+
+START_TEST(finds_policies)
+{
+    static const struct {
+        const char *rules, *name;
+        enum agent_policy want;
+    } rows[] = {
+        {"", "10.1.2.3:80", AGENT_POLICY_RESET},
+        {"refuse", "10.1.2.3:80", AGENT_POLICY_REFUSE},
+        {"refuse,reset:10.1.*", "10.1.2.3:80", AGENT_POLICY_RESET},
+        {"end:*:80,reconnect:*:80", "10.1.2.3:80", AGENT_POLICY_END},
+        {"reconnect:[::1]:80,refuse", "[::1]:80", AGENT_POLICY_RECONNECT},
+        {"refuse", "/run/munge/munge.socket.2", AGENT_POLICY_RECONNECT},
+        {"refuse:/run/munge/*", "/run/munge/munge.socket.2", AGENT_POLICY_REFUSE},
+        {"refuse", "/var/lib/sss/pipes/nss", AGENT_POLICY_END},
+        {"reset:@own*", "@own socket", AGENT_POLICY_RESET},
+        {"refuse", "/listed/socket", AGENT_POLICY_RECONNECT},
+        {"refuse", "/listed/with blank", AGENT_POLICY_END},
+        {"reset:/listed/*", "/listed/socket", AGENT_POLICY_RESET},
+    };
+    static const char text[] = "# mine\n\n end  /listed/with blank \nreconnect /listed/*\n";
+    char dir[] = "/tmp/stint-test.XXXXXX", path[64];
+    FILE *file;
+
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    setenv("XDG_CONFIG_HOME", dir, 1);
+    snprintf(path, sizeof(path), "%s/stint", dir);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    snprintf(path, sizeof(path), "%s/stint/sockets", dir);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    fclose(file);
+    ck_assert_int_eq(agent_policy_check_file(NULL), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        ck_assert_msg(agent_policy_find(rows[i].rules, rows[i].name, AGENT_POLICY_RESET)
+                          == rows[i].want,
+                      "%s with %s", rows[i].name, rows[i].rules);
+    ck_assert_int_eq(unlink(path), 0);
+    snprintf(path, sizeof(path), "%s/stint", dir);
+    ck_assert_int_eq(rmdir(path), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
+START_TEST(refuses_bad_policies)
+{
+    static const char *const rules[] = {"maybe",     "end",    "reconnect", "reset:",
+                                        "Reset",     ",reset", "reset,,x",  "refuse:a,b",
+                                        "reset end"};
+    struct stint_err err;
+
+    ck_assert_int_eq(agent_policy_check("", &err), 0);
+    ck_assert_int_eq(agent_policy_check("reset,refuse:a:b,end:x y", &err), 0);
+    ck_assert_int_eq(agent_policy_check(rules[_i], &err), -EINVAL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("agent");
@@ -334,6 +397,8 @@ int main(void)
     tcase_add_test(settings, keeps_settings);
     tcase_add_loop_test(settings, refuses_bad_settings, 0, 6);
     tcase_add_loop_test(settings, refuses_a_damaged_file, 0, 8);
+    tcase_add_test(settings, finds_policies);
+    tcase_add_loop_test(settings, refuses_bad_policies, 0, 9);
     suite_add_tcase(suite, procs);
     suite_add_tcase(suite, memory);
     suite_add_tcase(suite, settings);

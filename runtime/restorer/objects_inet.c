@@ -411,6 +411,29 @@ static int open_pair(struct stint_sockets *sockets, struct stint_restored_socket
     return stint_socket_keep(sockets, server, link.server_fd, err);
 }
 
+/* To a service outside of the job. Returns 1 when that cannot be. */
+static int connect_again(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                         struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int fd = -1;
+    struct address to = address_of(sock->peer_name, sock->record->peer_name_len);
+    char text[80];
+    int r;
+
+    if (!(sock->record->flags & STINT_SOCKET_AGAIN)
+        || sock->record->peer_name_len < sizeof(struct sockaddr_in))
+        return 1;
+    fd = stint_socket_make(sock, err);
+    if (fd < 0)
+        return fd;
+    stint_socket_early_options(sock, fd);
+    r = connect_soon(fd, &to);
+    stint_restore_note(sockets->restore, "a TCP socket %s connected to %s again%s%s",
+                       r < 0 ? "cannot be" : "is", print(&to, text), r < 0 ? ": " : "",
+                       r < 0 ? strerror(-r) : "");
+    return r < 0 ? 1 : stint_socket_keep(sockets, sock, stint_steal_fd(&fd), err);
+}
+
 /* With a temporary other end, which has the address of the one that is gone if it can. */
 static int open_alone(struct stint_sockets *sockets, struct stint_restored_socket *sock,
                       struct stint_err *err)
@@ -437,6 +460,23 @@ static int open_alone(struct stint_sockets *sockets, struct stint_restored_socke
     }
     sock->temp = link.server_fd;
     return stint_socket_keep(sockets, sock, link.client_fd, err);
+}
+
+/* Returns 0 or -errno with *err. */
+static int open_outside(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                        struct stint_err *err)
+{
+    struct address peer = address_of(sock->peer_name, sock->record->peer_name_len);
+    char text[80];
+    int r = connect_again(sockets, sock, err);
+
+    if (r <= 0)
+        return r;
+    stint_restore_note(sockets->restore, "the TCP connection to %s, which is not part of the "
+                                         "program, %s",
+                       print(&peer, text),
+                       sock->record->state == STINT_SOCKET_RESET ? "is reset" : "has ended");
+    return open_alone(sockets, sock, err);
 }
 
 /* connect(2) to a port where nobody listens: the error waits for the program. */
@@ -491,7 +531,8 @@ static int open_one(struct stint_sockets *sockets, struct stint_restored_socket 
     case STINT_SOCKET_ENDED:
     case STINT_SOCKET_RESET:
     case STINT_SOCKET_CLOSED:
-        return open_alone(sockets, sock, err);
+        return sock->record->flags & STINT_SOCKET_OUTSIDE ? open_outside(sockets, sock, err)
+                                                          : open_alone(sockets, sock, err);
     case STINT_SOCKET_REFUSED:
         return open_refused(sockets, sock, err);
     default:

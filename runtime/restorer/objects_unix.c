@@ -397,6 +397,25 @@ static struct side side_of(const struct stint_restored_socket *sock)
                          sock->record->peer_pid, -1};
 }
 
+static int keep_ends(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                     struct stint_restored_socket *peer, const struct side *a,
+                     const struct side *b, struct stint_err *err)
+{
+    int r = stint_socket_keep(sockets, sock, a->fd, err);
+
+    sock->paired = true;
+    if (!peer) {
+        sock->temp = b->fd;
+        return r;
+    }
+    peer->paired = true;
+    if (r < 0) {
+        (void)close(b->fd); /* of no use */
+        return r;
+    }
+    return stint_socket_keep(sockets, peer, b->fd, err);
+}
+
 /* Connect two of the job's sockets, or one with a temporary end. */
 static int make_connection(struct stint_sockets *sockets, struct stint_restored_socket *sock,
                            struct stint_restored_socket *peer, struct stint_err *err)
@@ -405,22 +424,66 @@ static int make_connection(struct stint_sockets *sockets, struct stint_restored_
     struct side b = peer ? side_of(peer)
                          : (struct side){sock->peer_name, sock->record->peer_name_len,
                                          sock->dir, a.peer_pid, -1};
-    int r = connect_sides(sockets, sock->record->type, &a, &b, err);
+    int r;
 
+    if (sock->record->flags & STINT_SOCKET_OUTSIDE)
+        b.len = 0; /* the name is one of a daemon that may run here */
+    r = connect_sides(sockets, sock->record->type, &a, &b, err);
+    return r < 0 ? r : keep_ends(sockets, sock, peer, &a, &b, err);
+}
+
+static void print_peer(const struct stint_restored_socket *sock, char text[ROOM])
+{
+    const struct sockaddr_un *un = (const void *)sock->peer_name;
+    int len = (int)sock->record->peer_name_len - (int)NAME_AT;
+
+    if (len <= 0)
+        (void)snprintf(text, ROOM, "an unnamed socket"); /* fits */
+    else if (un->sun_path[0])
+        copy_path(sock->peer_name, sock->record->peer_name_len, text);
+    else
+        (void)snprintf(text, ROOM, "@%.*s", len - 1, un->sun_path + 1); /* fits */
+}
+
+/* To a service outside of the job. Returns 1 when that cannot be. */
+static int connect_again(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                         struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int fd = -1;
+    char peer[ROOM];
+    int r;
+
+    if (!(sock->record->flags & STINT_SOCKET_AGAIN) || has_name(sock->record->name_len))
+        return 1;
+    fd = stint_socket_make(sock, err);
+    if (fd < 0)
+        return fd;
+    print_peer(sock, peer);
+    r = connect_name(sockets, 0, fd, sock->peer_name, sock->record->peer_name_len, "");
+    stint_restore_note(sockets->restore, "a UNIX socket %s connected to %.200s again%s%s",
+                       r < 0 ? "cannot be" : "is", peer, r < 0 ? ": " : "",
+                       r < 0 ? strerror(-r) : "");
     if (r < 0)
-        return r;
+        return 1;
     sock->paired = true;
-    r = stint_socket_keep(sockets, sock, a.fd, err);
-    if (!peer) {
-        sock->temp = b.fd;
+    return stint_socket_keep(sockets, sock, stint_steal_fd(&fd), err);
+}
+
+/* Returns 0 or -errno with *err. */
+static int open_outside(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                        struct stint_err *err)
+{
+    char peer[ROOM];
+    int r = connect_again(sockets, sock, err);
+
+    if (r <= 0)
         return r;
-    }
-    peer->paired = true;
-    if (r < 0) {
-        (void)close(b.fd); /* of no use */
-        return r;
-    }
-    return stint_socket_keep(sockets, peer, b.fd, err);
+    print_peer(sock, peer);
+    stint_restore_note(sockets->restore, "the connection of a UNIX socket to %.200s, which is "
+                                         "not part of the program, %s",
+                       peer,
+                       sock->record->state == STINT_SOCKET_RESET ? "is reset" : "has ended");
+    return make_connection(sockets, sock, NULL, err);
 }
 
 /* Datagram sockets that are each other's destination. One without a name can have got
@@ -456,6 +519,8 @@ static int open_connection(struct stint_sockets *sockets, struct stint_restored_
 {
     struct stint_restored_socket *peer = NULL;
 
+    if (sock->record->flags & STINT_SOCKET_OUTSIDE)
+        return open_outside(sockets, sock, err);
     if (sock->record->state == STINT_SOCKET_CONNECTED) {
         peer = stint_socket_by_id(sockets, sock->record->peer);
         if (!peer || peer == sock || peer->object->fd >= 0
