@@ -1,0 +1,77 @@
+# timeout: 3600
+# slow
+# Programs that people run: checkpointed while they work, killed, restored, three times in a
+# row; the result is that of a run without stint. REAL='NAME...' takes some of them.
+. "${0%/*}/lib.sh"
+
+# work_on NAME ROUNDS: as often, two checkpoints, a little work after them, a loss of power
+work_on() {
+    for round in $(seq "$2"); do
+        for which in first second; do
+            ok "$label: $which checkpoint of run $round" job_checkpoint "$1" || return
+            ok "$label: goes on after it" job_alive "$1" 120 || return
+        done
+        job_kill9 "$1"
+        job_restart "$1"
+        ok "$label: restart $round" job_alive "$1" 120 || return
+    done
+}
+
+real() { # NAME NEEDED,... COMMAND...
+    name=$1
+    needed=$2
+    label="$name${T_AS:+ as an ordinary user}"
+    shift 2
+    case " ${REAL:-$name} " in *" $name "*) ;; *) return ;; esac
+    for program in $(echo "$needed" | tr , ' '); do
+        command -v "$program" >/dev/null || { skip "$label" "no $program"; return; }
+    done
+    WORK=$T/$name.work
+    export WORK
+    as mkdir -p "$WORK.native" "$WORK"
+    (cd "$WORK.native" && WORK=$WORK.native && reference "$name" "$@") ||
+        { fail "$label: works without stint"; diag_file "$T/$name.native.err"; return; }
+    (cd "$WORK" && job_launch "$name" "$@")
+    if job_ready "$name" 120 && work_on "$name" 3; then
+        job_go "$name"
+        job_end "$name" 300
+        is "$label: exit status" "$JOB_STATUS" 0
+        same "$label: result" "$T/$name.out" "$T/$name.native" || job_diag "$name"
+    else
+        fail "$label: came to its end" || :
+        job_diag "$name"
+    fi
+    job_kill9 "$name"
+    [ -n "${REAL_KEEP:-}" ] || rm -rf "$T/$name" "$T/$name".*
+}
+
+PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE
+
+real_all() {
+    while read -r name needed command; do
+        case $name in ''|'#'*) continue ;; esac
+        # shellcheck disable=SC2086 # words
+        real "$name" "$needed" $command <&3
+    done 3</dev/null <<END
+$table
+END
+}
+
+# name, programs that it needs, command
+P=$PROGRAMS
+table="
+python-fork         python3     /usr/bin/python3 $P/mp_job.py fork
+python-spawn        python3     /usr/bin/python3 $P/mp_job.py spawn
+python-forkserver   python3     /usr/bin/python3 $P/mp_job.py forkserver
+python-asyncio      python3     /usr/bin/python3 $P/asyncio_job.py
+python-pipeline     python3     /usr/bin/python3 $P/pipeline_job.py
+gromacs             gmx,g++     sh $P/gromacs.sh 20000
+"
+
+real_all
+if is_root; then
+    T_AS=user
+    real_all
+fi
+done_testing
