@@ -55,11 +55,18 @@ struct stint_ckpt_header {
     uint16_t type; /* enum stint_ckpt_type */
 };
 
+#define STINT_KEYRING_PROCESS 1u
+#define STINT_KEYRING_THREAD  2u /* of the leader */
+
+/* What follows comm came later: a program that was restored from an older image does not
+ * send it. */
 struct stint_ckpt_hello {
     struct stint_ckpt_header header;
     int32_t pid; /* as the process sees itself */
     int32_t nthreads;
     char comm[16];
+    uint32_t keyrings;       /* STINT_KEYRING_*: there is one, keyrings(7) */
+    int32_t session_keyring; /* serial number, 0: none or unknown */
 };
 
 #define STINT_FDS_LAST 1u

@@ -516,7 +516,7 @@ static void describe(struct agent_checkpoint *checkpoint)
     struct agent *agent = checkpoint->agent;
     const struct agent_procs *procs = agent_quiesce_procs(checkpoint->quiesce);
     struct stint_err err;
-    int ret = checkpoint->ignore ? 0 : agent_confined_check(agent, procs, &err);
+    int ret = checkpoint->ignore ? 0 : agent_confined_check(agent, checkpoint->quiesce, &err);
 
     if (ret == 0)
         ret = agent_group_describe(&checkpoint->group, agent, procs, &err);

@@ -46,11 +46,12 @@ static void protocol_error(struct agent_peer *peer, const char *what)
 
 static void on_hello(struct agent_peer *peer, const union packet *packet, size_t len)
 {
-    if (len < sizeof(packet->hello) || peer->state != PEER_NEW
+    if (len < offsetof(struct stint_ckpt_hello, keyrings) || peer->state != PEER_NEW
         || packet->hello.pid != peer->inner) {
         protocol_error(peer, "unexpected HELLO");
         return;
     }
+    memcpy(&peer->hello, &packet->hello, len < sizeof(peer->hello) ? len : sizeof(peer->hello));
     peer->state = PEER_STOPPED;
     peer->callbacks->stopped(peer);
 }

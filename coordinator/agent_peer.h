@@ -54,6 +54,7 @@ struct agent_peer {
     struct event *event;
     char comm[16];
     bool seen; /* by the scan under way */
+    struct stint_ckpt_hello hello; /* as far as it was sent */
     struct stint_ckpt_captured captured;
     /* set while it is being captured */
     char *image_name;

@@ -5,7 +5,6 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -311,38 +310,6 @@ bool agent_proc_is_client(pid_t pid)
         if (command < text + len && strcmp(command, commands[i]) == 0)
             return true;
     return false;
-}
-
-bool agent_proc_is_static(pid_t pid)
-{
-    STINT_AUTO_CLOSE int fd = -1;
-    char path[64];
-    Elf64_Ehdr header;
-    Elf64_Phdr segment;
-
-    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header)
-        || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0
-        || header.e_phentsize != sizeof(segment))
-        return false;
-    for (unsigned i = 0; i < header.e_phnum; i++) {
-        off_t at = (off_t)(header.e_phoff + i * sizeof(segment));
-
-        if (pread(fd, &segment, sizeof(segment), at) != sizeof(segment)
-            || segment.p_type == PT_INTERP)
-            return false;
-    }
-    return true;
-}
-
-bool agent_proc_is_privileged(pid_t pid)
-{
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-    return stat(path, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) != 0;
 }
 
 /* "monotonic  SECONDS  NANOSECONDS" and the same for boottime. */

@@ -73,13 +73,6 @@ bool agent_proc_has_dmtcp(pid_t pid);
  * `stint checkpoint` and `dmtcp_command`? */
 bool agent_proc_is_client(pid_t pid);
 
-/* Is the executable of the process a program without a dynamic linker? False also
- * when it cannot be told. */
-bool agent_proc_is_static(pid_t pid);
-
-/* Does the process run setuid, setgid, or with more capabilities than the agent? */
-bool agent_proc_is_privileged(pid_t pid);
-
 /* Nanoseconds to add to the agent's clocks to get those of the process. 0 when the
  * kernel has no time namespaces. */
 struct agent_clocks {

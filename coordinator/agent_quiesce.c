@@ -20,6 +20,8 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "coordinator/agent_confined.h"
+#include "coordinator/agent_diagnosis.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_stopped.h"
 
@@ -55,15 +57,10 @@ struct agent_quiesce {
     unsigned reaped_at_scan; /* agent->reaped when that scan began */
     unsigned waiting;        /* asked and not stopped yet */
     struct agent_procs procs; /* of the last scan */
+    pid_t base; /* agent_confined_base() */
     struct agent_peer *peers;
     struct silent *silent;
     size_t nsilent;
-};
-
-/* Programs that keep a live connection to the world outside: the runtime keeps out. */
-static const char *const outsiders[] = {
-    "srun", "sbatch", "salloc", "scontrol", "squeue", "sattach", "scancel", "sacct",
-    "sinfo", "sstat",  "sbcast", "ssh",      "scp",    "sftp",    "rsh",
 };
 
 static void run_scan(struct agent_quiesce *quiesce);
@@ -120,15 +117,34 @@ static void on_stopped(struct agent_peer *peer)
         schedule(quiesce, 0);
 }
 
+/* What the process could not do may be because of what it is. */
+static bool explain_failure(const struct agent_quiesce *quiesce, const struct agent_peer *peer,
+                            struct agent_diagnosis *why)
+{
+    for (size_t i = 0; i < quiesce->procs.count; i++) {
+        const struct agent_proc *proc = &quiesce->procs.list[i];
+
+        if (proc->pid == peer->pid)
+            return agent_diagnose_nature(quiesce->base, proc, &quiesce->procs, why);
+    }
+    return false;
+}
+
 static void on_failed(struct agent_peer *peer, int error, const char *reason)
 {
     struct agent_quiesce *quiesce = peer->owner;
     enum agent_failure failure = error == ENOTSUP  ? AGENT_REFUSED
                                  : error == EAGAIN ? AGENT_RETRY
                                                    : AGENT_ERROR;
+    struct agent_diagnosis why;
 
-    if (quiesce->is_done)
+    if (quiesce->is_done) {
         quiesce->peer_callbacks->failed(peer, error, reason);
+        return;
+    }
+    if (explain_failure(quiesce, peer, &why))
+        fail(quiesce, why.failure, "process %d (%s) %s", (int)peer->inner, peer->comm,
+             why.text);
     else
         fail(quiesce, failure, "process %d (%s): %s", (int)peer->inner, peer->comm, reason);
 }
@@ -244,98 +260,17 @@ static void drop_unseen(struct agent_quiesce *quiesce)
     quiesce->nsilent = kept;
 }
 
-static bool is_outsider(const char *comm)
-{
-    for (size_t i = 0; i < sizeof(outsiders) / sizeof(outsiders[0]); i++) {
-        if (strcmp(comm, outsiders[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Why a process does not answer. */
-struct diagnosis {
-    enum agent_failure failure;
-    bool hopeless; /* it will not answer as long as it is what it is */
-    char text[256];
-};
-
-static void diagnose(const struct agent_proc *proc, struct diagnosis *why)
-{
-    pid_t tracer = agent_proc_tracer(proc->pid);
-    int has_runtime;
-    size_t size = sizeof(why->text);
-
-    why->failure = AGENT_RETRY;
-    why->hopeless = false;
-    if (tracer > 0 && tracer != getpid()) {
-        snprintf(why->text, size, "is traced by process %d (a debugger, strace): end that",
-                 (int)tracer);
-        why->hopeless = true;
-        return;
-    }
-    if (proc->state == 'Z') {
-        why->failure = AGENT_REFUSED;
-        why->hopeless = true;
-        snprintf(why->text, size, "has ended its main thread while others run on, which "
-                                  "is not supported yet");
-        return;
-    }
-    if (proc->state == 'D') {
-        snprintf(why->text, size, "is in an uninterruptible sleep in the kernel (a slow "
-                                  "file system, or vfork)");
-        return;
-    }
-    if (is_outsider(proc->comm)) {
-        snprintf(why->text, size, "is running: it talks to daemons outside of the job; "
-                                  "a checkpoint is possible when it has ended");
-        return;
-    }
-    if (agent_proc_has_dmtcp(proc->pid)) {
-        why->failure = AGENT_REFUSED;
-        why->hopeless = true;
-        snprintf(why->text, size, "runs under DMTCP itself, which checkpoints it: stint "
-                                  "steps aside");
-        return;
-    }
-    has_runtime = agent_proc_has_runtime(proc->pid);
-    if (has_runtime == 1 && proc->state == 'T') {
-        snprintf(why->text, size, "is stopped (SIGSTOP, or by job control) and may not be "
-                                  "traced here: continue it, then try again");
-        why->hopeless = true;
-        return;
-    }
-    if (has_runtime == 1 || has_runtime == -ESRCH) {
-        snprintf(why->text, size, "does not answer (state %c)", proc->state);
-        return;
-    }
-    why->failure = AGENT_REFUSED;
-    why->hopeless = true;
-    if (agent_proc_is_static(proc->pid))
-        snprintf(why->text, size, "is statically linked: libstint.so cannot be loaded "
-                                  "into it");
-    else if (agent_proc_is_privileged(proc->pid))
-        snprintf(why->text, size, "runs a setuid program: libstint.so cannot be loaded "
-                                  "into it");
-    else if (has_runtime < 0)
-        snprintf(why->text, size, "does not let others look at it (it is not dumpable), "
-                                  "and does not answer");
-    else
-        snprintf(why->text, size, "runs without libstint.so: its environment was cleared "
-                                  "of LD_PRELOAD, or its C library is not glibc");
-}
-
 /* One process has not answered. Returns false when the quiesce has failed. */
 static bool judge(struct agent_quiesce *quiesce, const struct agent_proc *proc,
                   struct silent *silent, int64_t now)
 {
     struct agent_inner inner = {.pid = proc->pid};
-    struct diagnosis why;
+    struct agent_diagnosis why;
     bool late = now >= quiesce->deadline;
 
     if (!late && now - silent->since < PATIENCE_MS)
         return true;
-    diagnose(proc, &why);
+    agent_diagnose(quiesce->base, proc, &quiesce->procs, &why);
     if (!late && !(why.hopeless && now - silent->since >= GRACE_MS))
         return true;
     (void)agent_proc_inner(proc->pid, &inner); /* gone: then the outer number will do */
@@ -345,22 +280,13 @@ static bool judge(struct agent_quiesce *quiesce, const struct agent_proc *proc,
                    proc->comm, why.text);
         return true;
     }
-    if (is_outsider(proc->comm))
+    if (agent_diagnosis_is_outsider(proc->comm))
         fail(quiesce, why.failure, "%s %s (process %d)", proc->comm, why.text,
              (int)inner.pid);
     else
         fail(quiesce, why.failure, "process %d (%s) %s", (int)inner.pid, proc->comm,
              why.text);
     return false;
-}
-
-static void ask(const struct agent_quiesce *quiesce, pid_t pid)
-{
-    siginfo_t info;
-
-    agent_stopped_siginfo(quiesce->cookie, &info);
-    /* One that is gone, or is not ours any more, is dealt with by the next scan. */
-    (void)syscall(SYS_rt_sigqueueinfo, pid, SIGURG, &info);
 }
 
 /* One that is stopped does not hear: it is traced instead. Returns whether that is under
@@ -380,6 +306,19 @@ static bool ask_stopped(const struct agent_quiesce *quiesce, const struct agent_
     if (ret < 0 && ret != -EAGAIN)
         stint_debug("%s", err.text);
     return ret == 0;
+}
+
+static void ask(const struct agent_quiesce *quiesce, const struct agent_proc *proc)
+{
+    siginfo_t info;
+
+    /* The handler's system calls might be its end; judge() says why it is not asked. */
+    if (agent_confined_is_filtered(quiesce->base, proc->pid) || ask_stopped(quiesce, proc)
+        || proc->state == 'T')
+        return;
+    agent_stopped_siginfo(quiesce->cookie, &info);
+    /* One that is gone, or is not ours any more, is dealt with by the next scan. */
+    (void)syscall(SYS_rt_sigqueueinfo, proc->pid, SIGURG, &info);
 }
 
 /* --- scans ----------------------------------------------------------------- */
@@ -416,8 +355,8 @@ static int visit(struct agent_quiesce *quiesce, const struct agent_proc *proc, i
         return -1;
     if (silent->ignored)
         return 2;
-    if (!ask_stopped(quiesce, proc) && !peer && proc->state != 'T')
-        ask(quiesce, proc->pid);
+    if (!peer)
+        ask(quiesce, proc);
     return 0;
 }
 
@@ -446,7 +385,7 @@ static int wait_for_outsider(struct agent_quiesce *quiesce, const struct agent_p
         const struct agent_proc *proc = &procs->list[i];
         struct silent *silent;
 
-        if (is_zombie(proc) || !is_outsider(proc->comm))
+        if (is_zombie(proc) || !agent_diagnosis_is_outsider(proc->comm))
             continue;
         silent = silent_of(quiesce, proc);
         if (silent && judge(quiesce, proc, silent, now))
@@ -516,6 +455,7 @@ static void run_scan(struct agent_quiesce *quiesce)
     }
     agent_procs_deinit(&quiesce->procs);
     quiesce->procs = procs;
+    quiesce->base = agent_confined_base(agent);
     asked = wait_for_outsider(quiesce, &procs);
     if (asked > 0)
         schedule(quiesce, OUTSIDER_INTERVAL_MS);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -296,6 +297,19 @@ static bool take_packet(struct conversation *talk, const union packet *packet, l
     return true; /* KEEPALIVE, or something newer than this */
 }
 
+/* Only the process itself is told. */
+static void describe_keyrings(struct stint_ckpt_hello *hello)
+{
+    const int get_id = 0; /* KEYCTL_GET_KEYRING_ID, without making one */
+    long session = raw_syscall(SYS_keyctl, get_id, KEY_SPEC_SESSION_KEYRING, 0);
+
+    hello->session_keyring = session > 0 ? (int32_t)session : 0;
+    if (raw_syscall(SYS_keyctl, get_id, KEY_SPEC_PROCESS_KEYRING, 0) > 0)
+        hello->keyrings |= STINT_KEYRING_PROCESS;
+    if (raw_syscall(SYS_keyctl, get_id, KEY_SPEC_THREAD_KEYRING, 0) > 0)
+        hello->keyrings |= STINT_KEYRING_THREAD;
+}
+
 static void send_hello(struct conversation *talk)
 {
     const struct session *session = talk->session;
@@ -305,6 +319,7 @@ static void send_hello(struct conversation *talk)
     size_t used = 0;
 
     hello.pid = (int32_t)raw_syscall(SYS_getpid);
+    describe_keyrings(&hello);
     memcpy(hello.comm, session->self->thread.comm, sizeof(hello.comm));
     (void)send_packet(session->channel, &hello, sizeof(hello)); /* or it sees EOF */
     if (session->nthreads > 0)

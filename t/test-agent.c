@@ -160,7 +160,6 @@ START_TEST(reads_inner_ids)
     ck_assert_int_eq(inner.sid, getsid(0));
     ck_assert_int_eq(agent_proc_tracer(getpid()), 0);
     ck_assert_int_eq(agent_proc_has_runtime(getpid()), 0);
-    ck_assert(!agent_proc_is_static(getpid()));
 }
 END_TEST
 

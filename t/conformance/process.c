@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/ioprio.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/personality.h>
@@ -764,6 +765,16 @@ CASE(new_privileges_allowed)
 
     hold();
     CHECK_EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), before);
+}
+
+CASE(secure_bits)
+{
+    const int bits = SECBIT_NOROOT | SECBIT_NO_SETUID_FIXUP;
+
+    if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) != 0)
+        skip("needs CAP_SETPCAP");
+    hold();
+    CHECK_EQ(prctl(PR_GET_SECUREBITS, 0, 0, 0, 0), bits);
 }
 
 CASE(not_dumpable)

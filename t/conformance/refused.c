@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <sys/fanotify.h>
@@ -168,22 +169,100 @@ CASE(system_call_filter)
     reap(pid);
 }
 
-static int shares_descriptors(void *arg)
+/* A checkpoint that made but one system call in there would be its end. */
+static void filtered_strictly(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    char byte;
+
+    SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT));
+    if (syscall(SYS_read, fd, &byte, 1) == 1)
+        (void)syscall(SYS_exit, 0);
+}
+
+CASE(strict_system_call_filter)
+{
+    int ends[2];
+    pid_t pid;
+
+    SYS(pipe(ends));
+    pid = child(filtered_strictly, (void *)(intptr_t)ends[0]);
+    await_syscall(pid, pid, SYS_read);
+    hold();
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    reap(pid);
+}
+
+static void filtered_deadly(void *arg)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = code};
+
+    SYS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+    mark("filtered");
+    hold();
+}
+
+CASE(deadly_system_call_filter)
+{
+    pid_t pid = child(filtered_deadly, NULL);
+
+    await("filtered");
+    hold();
+    reap(pid);
+}
+
+static int holds(void *arg)
 {
     hold();
     return 0;
 }
 
-CASE(shared_descriptor_table)
+static void share_by(int flags)
 {
     static char stack[65536];
     int status;
-    pid_t pid = (pid_t)SYS(clone(shares_descriptors, stack + sizeof stack,
-                                 CLONE_FILES | SIGCHLD, NULL));
+    pid_t pid = (pid_t)SYS(clone(holds, stack + sizeof stack, flags | SIGCHLD, NULL));
 
     hold();
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
+}
+
+CASE(shared_descriptor_table)
+{
+    share_by(CLONE_FILES);
+}
+
+CASE(shared_directory)
+{
+    share_by(CLONE_FS);
+}
+
+CASE(session_keyring)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0)
+        skip("no keyrings here");
+    hold();
+}
+
+CASE(process_keyring)
+{
+    long key = syscall(SYS_add_key, "user", "stint-conformance", "secret", 6,
+                       KEY_SPEC_PROCESS_KEYRING);
+    char secret[6];
+
+    if (key < 0)
+        skip("no keyrings here");
+    hold();
+    CHECK_EQ(syscall(SYS_keyctl, KEYCTL_READ, key, secret, sizeof secret), 6);
+    CHECK_MEM(secret, "secret", 6);
 }
 
 static int shares_memory(void *arg)

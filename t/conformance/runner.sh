@@ -171,6 +171,8 @@ conf_refused() {
     t_label="$1: refused${T_AS:+ as an ordinary user}"
     if ! conf_begin continue "$1"; then
         fail "$t_label" "it never came to the checkpoint" || :
+    elif grep -q '^SKIP' "$T/$JOB.cases/$(echo "$1" | tr / .)/out"; then
+        conf_verdict refused "$1"
     elif job_checkpoint "$JOB" >"$T/$JOB.said" 2>&1; then
         fail "$t_label" "the checkpoint succeeded" || :
     elif ! grep -Eq -- "$2" "$T/$JOB.said"; then
