@@ -19,6 +19,8 @@
 
 #define COPY_BYTES    (1u << 20)
 #define DEFAULT_LIMIT (UINT64_C(1) << 30)
+#define SPARE_FILE    (UINT64_C(16) << 20) /* a larger one is not kept in case it vanishes */
+#define SPARE_ALL     (UINT64_C(64) << 20)
 #define DELETED       " (deleted)"
 
 /* --- which -------------------------------------------------------------------------- */
@@ -29,10 +31,11 @@ static bool is_same_file(const struct agent_object *a, const struct agent_object
 }
 
 static bool is_kept_already(const struct agent_objects *all,
-                            const struct agent_object *object)
+                            const struct agent_object *object, uint32_t but)
 {
     for (size_t i = 0; i < all->count; i++) {
-        if (all->list[i]->contents && is_same_file(all->list[i], object))
+        if (all->list[i]->contents && !(all->list[i]->record.flags & but)
+            && is_same_file(all->list[i], object))
             return true;
     }
     return false;
@@ -41,7 +44,7 @@ static bool is_kept_already(const struct agent_objects *all,
 void agent_contents_want(struct agent_objects *all, struct agent_object *object,
                          const struct agent_segment *segment)
 {
-    object->contents = !(segment && segment->complete) && !is_kept_already(all, object);
+    object->contents = !(segment && segment->complete) && !is_kept_already(all, object, 0);
 }
 
 static uint64_t limit(void)
@@ -73,7 +76,7 @@ void agent_contents_want_file(struct agent_objects *all, struct agent_object *ob
     uint64_t size = (uint64_t)object->st.st_size;
 
     if (is_only_appended(object) || (segment && segment->complete)
-        || is_kept_already(all, object))
+        || is_kept_already(all, object, STINT_OBJFLAG_SPARE))
         return;
     if (size > limit() || all->contents_len > limit() - size) {
         stint_warn("process %d (%s) changes %s in place: its %" PRIu64 " bytes are not part of "
@@ -84,6 +87,20 @@ void agent_contents_want_file(struct agent_objects *all, struct agent_object *ob
     all->contents_len += size;
     object->contents = true;
     object->record.flags |= STINT_OBJFLAG_CONTENTS;
+}
+
+void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,
+                               const struct agent_segment *segment)
+{
+    uint64_t size = (uint64_t)object->st.st_size;
+
+    if (object->contents || (segment && segment->complete)
+        || object->st.st_uid != geteuid() || size > SPARE_FILE || size > limit()
+        || all->spare_len > SPARE_ALL - size || is_kept_already(all, object, 0))
+        return;
+    all->spare_len += size;
+    object->contents = true;
+    object->record.flags |= STINT_OBJFLAG_SPARE;
 }
 
 /* --- store -------------------------------------------------------------------------- */
@@ -111,6 +128,10 @@ int agent_contents_store(struct agent_object *object, struct stint_image_writer 
     if (!object->contents)
         return 0;
     fd = open_contents(object);
+    if (fd < 0 && object->record.flags & STINT_OBJFLAG_SPARE) {
+        object->record.flags &= ~STINT_OBJFLAG_SPARE; /* it may not be read: do without */
+        return 0;
+    }
     buf = malloc(COPY_BYTES);
     if (fd < 0 || !buf)
         return stint_err_set(err, -errno, "read %s", object->path);

@@ -3,7 +3,8 @@
  *
  * A file without a name is stored. So is one that the program changes in place: what
  * it holds after the checkpoint must not be what the restored program finds. One that
- * is only appended to is cut back at a restart instead.
+ * is only appended to is cut back at a restart instead. Small ones are stored in any
+ * case, for a restart that finds nothing under their names.
  */
 #ifndef STINT_COORDINATOR_AGENT_CONTENTS_H
 #define STINT_COORDINATOR_AGENT_CONTENTS_H
@@ -23,6 +24,11 @@ void agent_contents_want(struct agent_objects *all, struct agent_object *object,
  * within the limit of what is stored ($STINT_SAVE_OPEN_FILES bytes, 1 GiB). */
 void agent_contents_want_file(struct agent_objects *all, struct agent_object *object,
                               const struct agent_segment *segment);
+
+/* Likewise for any other file of the user's: it may be gone at the restart (temporary files
+ * are). Up to 16 MiB each, 64 MiB in all; used only then. */
+void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,
+                               const struct agent_segment *segment);
 
 /* agent_fdkind.store: the contents, if this object keeps them. */
 int agent_contents_store(struct agent_object *object, struct stint_image_writer *writer,

@@ -91,6 +91,8 @@ static int describe_regular(struct agent_objects *all, struct agent_object *obje
             object->record.flags |= STINT_OBJFLAG_KEEP_SIZE;
         else
             agent_contents_want_file(all, object, segment);
+        if (!is_synthetic(object))
+            agent_contents_want_spare(all, object, segment);
         return take_path(object, err);
     }
     object->record.kind = STINT_OBJ_DELETED;
@@ -121,9 +123,12 @@ static bool match_directory(const struct agent_object *object)
 static int describe_directory(struct agent_objects *all, struct agent_object *object,
                               const struct agent_segments *segments, struct stint_err *err)
 {
-    if (!has_name(object) && strcmp(object->link, "/") != 0)
-        return agent_object_refuse(object, err, "the removed directory %s is not supported",
-                                   object->link);
+    if (!has_name(object) && strcmp(object->link, "/") != 0) {
+        if (object->st.st_nlink > 0)
+            return agent_object_refuse(object, err, "the directory %s is not under this name",
+                                       object->link);
+        object->record.flags |= STINT_OBJFLAG_REMOVED;
+    }
     return take_path(object, err);
 }
 

@@ -73,6 +73,7 @@ struct agent_objects {
     uint32_t last_pipe_id;
     struct agent_watched *watched; /* agent_inotify.h */
     uint64_t contents_len; /* of files with a name, so far */
+    uint64_t spare_len;    /* of those that are stored in case they vanish */
 };
 
 struct agent_fdkind {

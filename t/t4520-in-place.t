@@ -1,5 +1,6 @@
 # timeout: 200
-# What a program has written to a file after its checkpoint is undone at the restart.
+# What a program has written to a file after its checkpoint is undone at the restart, and
+# so is the removal of a file that it had open.
 . "${0%/*}/lib.sh"
 
 in_place() { # KIND
@@ -22,7 +23,7 @@ in_place() { # KIND
 need python3
 for T_AS in '' user; do
     is_root || [ -z "$T_AS" ] || continue
-    for kind in file mapped sqlite; do
+    for kind in ${IN_PLACE:-file mapped sqlite gone}; do
         in_place $kind
     done
 done

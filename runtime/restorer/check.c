@@ -109,8 +109,8 @@ static int check_process(const struct stint_image *image, struct stint_err *err)
     root = root && strcmp(root, "/") != 0 ? root : "";
     if (r == 0)
         r = check_mappings(image, root, err);
-    if (r == 0)
-        r = stat_in_root(root, cwd, &st, err);
+    if (r == 0 && stat_in_root(root, cwd, &st, err) < 0 && err->code != -ENOENT)
+        r = err->code; /* one that is gone is made again */
     if (r == 0)
         r = check_encodings(image, err);
     return r;

@@ -71,7 +71,10 @@ static int check_object(struct stint_restore *restore, const struct stint_object
     if (object->kind == STINT_OBJ_FILE && object->a
         && stint_restore_segment(restore, (uint32_t)object->a))
         return 0; /* it is shared memory as well, and made with it */
-    if (stat(path, &st) < 0 && errno == ENOENT && object->flags & STINT_OBJFLAG_CONTENTS)
+    if (object->kind == STINT_OBJ_DIR && object->flags & STINT_OBJFLAG_REMOVED)
+        return 0;
+    if (stat(path, &st) < 0 && errno == ENOENT &&
+        (object->kind == STINT_OBJ_DIR || stint_object_spare(restore, object)))
         return 0; /* it is made again */
     if (stat(path, &st) < 0)
         return stint_err_set(err, -errno, "the program has the %s %s open", kinds[row].name,

@@ -116,6 +116,11 @@ int stint_object_flags(const struct stint_object *object);
 int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
                           int fd, struct stint_err *err);
 
+/* objects_contents.c: the FILE object that has the contents of this one's file, to be used
+ * if the file is gone; NULL when they are not stored. */
+const struct stint_object *stint_object_spare(struct stint_restore *restore,
+                                              const struct stint_object *object);
+
 /* objects_contents.c: fill segments with what was not mapped of the files behind them. */
 int stint_segments_complete(struct stint_restore *restore, struct stint_err *err);
 

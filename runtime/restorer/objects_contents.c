@@ -22,6 +22,20 @@ static bool has_contents(const struct stint_object *object)
            (object->kind == STINT_OBJ_FILE && object->flags & STINT_OBJFLAG_CONTENTS);
 }
 
+const struct stint_object *stint_object_spare(struct stint_restore *restore,
+                                              const struct stint_object *object)
+{
+    for (size_t i = 0; object->kind == STINT_OBJ_FILE && i < restore->nobjects; i++) {
+        const struct stint_object *other = restore->objects[i].object;
+
+        if (other->kind == STINT_OBJ_FILE && other->dev == object->dev &&
+            other->ino == object->ino &&
+            other->flags & (STINT_OBJFLAG_CONTENTS | STINT_OBJFLAG_SPARE))
+            return other;
+    }
+    return NULL;
+}
+
 int stint_segments_complete(struct stint_restore *restore, struct stint_err *err)
 {
     for (size_t i = 0; i < restore->nobjects; i++) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "runtime/restorer/gone.h"
 #include "runtime/restorer/objects.h"
 #include "runtime/restorer/pathmap.h"
 
@@ -18,14 +19,46 @@ static bool is_written(const struct stint_object *object)
     return (object->open_flags & O_ACCMODE) != O_RDONLY;
 }
 
-static int open_path(const struct stint_object *object, struct stint_err *err)
+/* The file is gone, as a temporary one is that was removed after the checkpoint. */
+static int make_again(struct stint_restore *restore, const struct stint_object *object,
+                      const char *path, struct stint_err *err)
+{
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {(time_t)(object->mtime_ns / 1000000000), (long)(object->mtime_ns % 1000000000)}};
+    STINT_AUTO_CLOSE int fd = -1;
+    int r = stint_make_parents(path, err);
+
+    if (r < 0)
+        return r;
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return stint_err_set(err, -errno, "make %s again", path);
+    r = stint_object_put_data(restore, object, fd, err);
+    if (r < 0)
+        return r;
+    if (ftruncate(fd, (off_t)object->size) < 0 || fchmod(fd, object->mode & 07777) < 0 ||
+        futimens(fd, times) < 0)
+        return stint_err_set(err, -errno, "make %s again", path);
+    stint_restore_note(restore, "%s is gone: made again from the checkpoint", path);
+    return 0;
+}
+
+static int open_path(struct stint_restore *restore, const struct stint_object *object,
+                     struct stint_err *err)
 {
     const char *path = stint_path_now(stint_object_path(object));
+    const struct stint_object *spare = stint_object_spare(restore, object);
     int flags = stint_object_flags(object);
     int fd = open(path, flags);
 
-    if (fd < 0 && errno == ENOENT && object->flags & STINT_OBJFLAG_CONTENTS)
-        fd = open(path, flags | O_CREAT | O_EXCL, object->mode & 07777);
+    if (fd < 0 && errno == ENOENT && spare) {
+        int r = make_again(restore, spare, path, err);
+
+        if (r < 0)
+            return r;
+        fd = open(path, flags);
+    }
     if (fd < 0 && errno == EPERM && flags & O_NOATIME)
         fd = open(path, flags & ~O_NOATIME); /* the file has another owner now */
     return fd < 0 ? stint_err_set(err, -errno, "open %s", path) : fd;
@@ -71,7 +104,7 @@ int stint_object_open_file(struct stint_restore *restore,
     int r;
 
     fd = segment ? stint_reopen(segment->fd, stint_object_flags(o->object))
-                 : open_path(o->object, err);
+                 : open_path(restore, o->object, err);
     if (fd < 0)
         return segment ? stint_err_set(err, fd, "open %s", path) : fd;
     if (fstat(fd, &st) < 0)
@@ -183,10 +216,29 @@ int stint_object_open_deleted(struct stint_restore *restore,
     return r < 0 ? r : stint_steal_fd(&fd);
 }
 
+static int open_dir(struct stint_restore *restore, const struct stint_object *object,
+                    struct stint_err *err)
+{
+    const char *path = stint_path_now(stint_object_path(object));
+    int fd;
+    int r;
+
+    if (object->flags & STINT_OBJFLAG_REMOVED)
+        return stint_open_removed_dir(restore, object->mode, stint_object_flags(object), err);
+    fd = open(path, stint_object_flags(object) | O_DIRECTORY);
+    if (fd < 0 && errno == ENOENT) {
+        r = stint_make_dir_again(restore, path, object->mode, err);
+        if (r < 0)
+            return r;
+        fd = open(path, stint_object_flags(object) | O_DIRECTORY);
+    }
+    return fd < 0 ? stint_err_set(err, -errno, "open %s", path) : fd;
+}
+
 int stint_object_open_dir(struct stint_restore *restore,
                           struct stint_restored_object *o, struct stint_err *err)
 {
-    STINT_AUTO_CLOSE int fd = open_path(o->object, err);
+    STINT_AUTO_CLOSE int fd = open_dir(restore, o->object, err);
 
     if (fd < 0)
         return fd;

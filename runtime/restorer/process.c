@@ -18,6 +18,7 @@
 #include "runtime/restorer/arguments.h"
 #include "runtime/restorer/blob/blob.h"
 #include "runtime/restorer/descriptors.h"
+#include "runtime/restorer/gone.h"
 #include "runtime/restorer/layout.h"
 #include "runtime/restorer/objects.h"
 #include "runtime/restorer/restore.h"
@@ -99,16 +100,15 @@ static void write_oom_score(struct stint_restore *restore, int32_t score)
         stint_restore_note(restore, "oom_score_adj cannot be %d here", score);
 }
 
-static int enter_directories(const struct stint_image *image, struct stint_err *err)
+static int enter_directories(struct stint_restore *restore, const struct stint_image *image,
+                             struct stint_err *err)
 {
     const char *root = stint_image_find(image, STINT_REC_ROOT, NULL);
     const char *cwd = stint_image_find(image, STINT_REC_CWD, NULL);
 
     if (root && strcmp(root, "/") != 0 && chroot(root) < 0)
         return stint_err_set(err, -errno, "change the root to %s", root);
-    if (chdir(cwd) < 0)
-        return stint_err_set(err, -errno, "change the directory to %s", cwd);
-    return 0;
+    return stint_enter_dir(restore, cwd, err);
 }
 
 /* Everything that the image occupies. */
@@ -260,7 +260,7 @@ static int prepare(struct stint_restore *restore, const struct stint_restored_pr
     if (r == 0)
         r = occupy_hole(restore, &arguments, &vdso, &taken, code, args, err);
     if (r == 0)
-        r = enter_directories(p->image, err);
+        r = enter_directories(restore, p->image, err);
     return r; /* what was allocated goes with this memory */
 }
 

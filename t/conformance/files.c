@@ -637,3 +637,40 @@ CASE(file_on_dev_shm)
     CHECK_EQ(lseek(fd, 2, SEEK_SET), 2);
     expect_read(fd, "cdef");
 }
+
+CASE(removed_directory_open)
+{
+    struct stat st;
+    int fd;
+
+    SYS(mkdir("gone", 0750));
+    fd = (int)SYS(open("gone", O_RDONLY | O_DIRECTORY));
+    SYS(rmdir("gone"));
+    hold();
+    SYS(fstat(fd, &st));
+    CHECK(S_ISDIR(st.st_mode));
+    CHECK_EQ(st.st_mode & 0777, 0750);
+    CHECK_EQ(openat(fd, "file", O_WRONLY | O_CREAT, 0600), -1);
+    CHECK_EQ(errno, ENOENT);
+}
+
+CASE(removed_working_directory)
+{
+    int go[2];
+    int status;
+    char byte;
+    pid_t pid;
+
+    SYS(mkdir("gone", 0750));
+    SYS(pipe(go));
+    pid = (pid_t)SYS(fork());
+    if (pid == 0) {
+        if (chdir("gone") < 0 || rmdir("../gone") < 0 || read(go[0], &byte, 1) != 1)
+            _exit(1);
+        _exit(open("file", O_WRONLY | O_CREAT, 0600) < 0 && errno == ENOENT ? 0 : 2);
+    }
+    hold();
+    put(go[1], "x");
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}

@@ -2,10 +2,12 @@
 """Files that are changed in place must hold what the program remembers to have written.
 SPDX-License-Identifier: Apache-2.0
 
-in_place.py KIND FILE: KIND is file, mapped or sqlite. Prints "PASS", or what is wrong.
+in_place.py KIND FILE: KIND is file, mapped, sqlite or gone (files removed meanwhile). Prints "PASS", or what is wrong.
 """
+import contextlib
 import mmap
 import os
+import shutil
 import sqlite3
 import struct
 import sys
@@ -47,6 +49,34 @@ class MappedFile:
         return struct.unpack("<Q", self.map[90000:90008])[0]
 
 
+class Temporary:
+    """Files in directories that are removed once the next ones are there."""
+
+    def __init__(self, path):
+        self.path = path
+        self.write(0)
+
+    def write(self, n):
+        old = getattr(self, "reader", None)
+        name = "%s.%d/%d/temporary" % (self.path, n, n)
+        self.writer = None
+        while not self.writer:  # what is not open yet does not come back
+            with contextlib.suppress(FileNotFoundError):
+                os.makedirs(os.path.dirname(name), exist_ok=True)
+                self.writer = open(name, "w", buffering=1)
+        self.writer.write("before ")
+        self.writer.flush()
+        self.reader = open(name)
+        if old:
+            old.close()
+            shutil.rmtree("%s.%d" % (self.path, n - 1), ignore_errors=True)
+
+    def read(self, n):
+        self.writer.write("and %d\n" % n)
+        found = self.reader.read()
+        return n if found == "before and %d\n" % n else found
+
+
 class Database:
     def __init__(self, path):
         self.db = sqlite3.connect(path, isolation_level=None)
@@ -66,7 +96,7 @@ class Database:
 
 
 def main():
-    kinds = {"file": PlainFile, "mapped": MappedFile, "sqlite": Database}
+    kinds = {"file": PlainFile, "mapped": MappedFile, "sqlite": Database, "gone": Temporary}
     store = kinds[sys.argv[1]](sys.argv[2])
     n = 0
     while not (gate.is_open() and n > 1000):
