@@ -26,6 +26,7 @@ real() { # NAME NEEDED,... COMMAND...
     for program in $(echo "$needed" | tr , ' '); do
         command -v "$program" >/dev/null || { skip "$label" "no $program"; return; }
     done
+    name=$name${T_AS:+-$T_AS}
     WORK=$T/$name.work
     export WORK
     as mkdir -p "$WORK.native" "$WORK"
@@ -67,6 +68,15 @@ python-forkserver   python3     /usr/bin/python3 $P/mp_job.py forkserver
 python-asyncio      python3     /usr/bin/python3 $P/asyncio_job.py
 python-pipeline     python3     /usr/bin/python3 $P/pipeline_job.py
 gromacs             gmx,g++     sh $P/gromacs.sh 20000
+java-zgc            javac       sh $P/build_run.sh java -XX:+UseZGC
+node-workers        node        node $P/workers.js
+go-cgo              go,gcc      sh $P/build_run.sh go
+ocaml               ocamlopt    sh $P/build_run.sh ocaml
+ruby                ruby        ruby $P/job.rb
+octave              octave-cli  octave-cli --no-init-file $P/job.m
+R-fork              Rscript     Rscript --vanilla $P/parallel.R FORK
+R-psock             Rscript     Rscript --vanilla $P/parallel.R PSOCK
+R-mclapply          Rscript     Rscript --vanilla $P/parallel.R mclapply
 "
 
 real_all
