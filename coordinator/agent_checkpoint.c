@@ -47,6 +47,7 @@ enum phase {
 
 struct agent_checkpoint {
     struct agent *agent;
+    json_t *order; /* waits for the program to be restored; NULL: it was begun */
     enum phase phase;
     uint64_t generation;
     uint8_t gen_id[16];
@@ -135,6 +136,7 @@ static void checkpoint_free(struct agent_checkpoint *checkpoint)
     free(checkpoint->image_fds);
     agent_group_deinit(&checkpoint->group);
     json_decref(checkpoint->files);
+    json_decref(checkpoint->order);
     stint_cleanup_close(&checkpoint->group_fd);
     stint_cleanup_close(&checkpoint->dir_fd);
     free(checkpoint->group_name);
@@ -725,7 +727,6 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
         .failed = on_peer_failed,
         .gone = on_peer_gone,
     };
-    const struct timeval period = {TICK_S, 0};
     struct agent *agent = checkpoint->agent;
     int timeout, ret = read_order(checkpoint, message, err);
 
@@ -736,19 +737,38 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
     timeout = (int)stint_json_int(message, "timeout_ms", 1, QUIESCE_TIMEOUT_MS,
                                   QUIESCE_TIMEOUT_MS);
     checkpoint->files = json_array();
-    checkpoint->ticker = event_new(agent->base, -1, EV_PERSIST, on_tick, checkpoint);
-    if (!checkpoint->files || !checkpoint->ticker
-        || event_add(checkpoint->ticker, &period) < 0)
+    if (!checkpoint->files)
         return stint_err_set(err, -ENOMEM, "start a checkpoint");
     raise_nofile(checkpoint);
     return agent_quiesce_start(agent, timeout, checkpoint->ignore, &callbacks,
                                &peer_callbacks, checkpoint, &checkpoint->quiesce, err);
 }
 
-void agent_checkpoint_start(struct agent *agent, const json_t *message)
+/* As soon as there is a program; the coordinator's patience is the limit. */
+static void begin(struct agent_checkpoint *checkpoint)
 {
-    struct agent_checkpoint *checkpoint;
+    json_t *order = checkpoint->order;
     struct stint_err err;
+
+    if (checkpoint->agent->root <= 0)
+        return;
+    checkpoint->order = NULL;
+    checkpoint->phase_ms = agent_now_ms();
+    if (start(checkpoint, order, &err) < 0)
+        fail(checkpoint, AGENT_ERROR, "%s", err.text);
+    json_decref(order);
+}
+
+void agent_checkpoint_ready(struct agent *agent)
+{
+    if (agent->checkpoint && agent->checkpoint->order)
+        begin(agent->checkpoint);
+}
+
+void agent_checkpoint_start(struct agent *agent, json_t *message)
+{
+    const struct timeval period = {TICK_S, 0};
+    struct agent_checkpoint *checkpoint;
 
     if (agent->checkpoint || agent->root_ended)
         return; /* the coordinator does not, or learns of the end next */
@@ -761,14 +781,18 @@ void agent_checkpoint_start(struct agent *agent, const json_t *message)
     checkpoint->group.objects.agent = agent;
     checkpoint->group.objects.group = &checkpoint->group;
     agent->checkpoint = checkpoint;
-    if (agent->root <= 0) {
-        checkpoint->generation
-            = (uint64_t)stint_json_int(message, "generation", 1, INT64_MAX, 0);
-        fail(checkpoint, AGENT_RETRY, "the program is being restored");
+    checkpoint->generation
+        = (uint64_t)stint_json_int(message, "generation", 1, INT64_MAX, 0);
+    checkpoint->order = json_incref(message);
+    checkpoint->ticker = event_new(agent->base, -1, EV_PERSIST, on_tick, checkpoint);
+    if (!checkpoint->ticker || event_add(checkpoint->ticker, &period) < 0) {
+        fail(checkpoint, AGENT_ERROR, "out of memory");
         return;
     }
-    if (start(checkpoint, message, &err) < 0)
-        fail(checkpoint, AGENT_ERROR, "%s", err.text);
+    if (agent->root <= 0)
+        stint_debug("generation %" PRIu64 " waits for the program to be restored",
+                    checkpoint->generation);
+    begin(checkpoint);
 }
 
 /* --- held ------------------------------------------------------------------------- */

@@ -15,7 +15,9 @@
 struct agent;
 
 /* Messages from the coordinator; those that do not fit the state are ignored. */
-void agent_checkpoint_start(struct agent *agent, const json_t *message);
+void agent_checkpoint_start(struct agent *agent, json_t *message);
+/* The program has been restored: an order that waited for that is begun. */
+void agent_checkpoint_ready(struct agent *agent);
 void agent_checkpoint_capture(struct agent *agent, const json_t *message);
 void agent_checkpoint_committed(struct agent *agent, const json_t *message);
 void agent_checkpoint_resume(struct agent *agent);

@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "common/paths.h"
 #include "coordinator/agent_api.h"
+#include "coordinator/agent_checkpoint.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_stopped.h"
 
@@ -252,6 +253,7 @@ static void on_packet(struct agent_restore *restore, char *text, pid_t sender)
         restore->state = RESTORE_RUNNING;
         if (agent->config->restored_text)
             agent_say("%s", agent->config->restored_text);
+        agent_checkpoint_ready(agent);
     } else if (strncmp(text, "exit ", 5) == 0) {
         /* It may have ended before `running` was sent. */
         restore->state = RESTORE_RUNNING;
