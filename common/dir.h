@@ -94,7 +94,8 @@ int stint_dir_clean(int dir_fd, unsigned *removed, struct stint_err *err);
  * Returns 0, or -errno with *err set. */
 int stint_dir_room(int dir_fd, uint64_t *bytes, struct stint_err *err);
 
-/* Remove the oldest generations beyond `keep` (at least 1). Never the committed one.
+/* Remove generations until `keep` (at least 1) are left: first those that a restart passed
+ * over (damaged ones, or the user went back), then the oldest. Never the committed one.
  * removed: how many went; may be NULL. Returns 0, or -errno with *err set. */
 int stint_dir_prune(int dir_fd,
                     unsigned keep,

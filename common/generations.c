@@ -388,11 +388,63 @@ static int remove_generation(int dir_fd, uint64_t generation, struct stint_err *
     return remove_tree(dir_fd, unfinished, 2, err);
 }
 
+/* What the run that made this generation was restored from. Returns 0 or -errno. */
+static int read_origin(int dir_fd, uint64_t generation, uint64_t *origin)
+{
+    struct stint_manifest manifest;
+    struct stint_err err;
+    int ret = stint_manifest_read(dir_fd, generation, &manifest, &err);
+
+    if (ret < 0)
+        return ret;
+    *origin = manifest.restored_from;
+    stint_manifest_deinit(&manifest);
+    return 0;
+}
+
+/* Which of the generations lie on the way to the newest one. The others were passed over
+ * by a restart from an older one: they are damaged, or the user went back. */
+static void trace_back(int dir_fd, const uint64_t *numbers, size_t count, uint64_t newest,
+                       unsigned char *is_on_way)
+{
+    uint64_t origin = 0, found = 0;
+
+    for (size_t i = count; i-- > 0;) {
+        if (numbers[i] == newest) {
+            is_on_way[i] = 1;
+            if (read_origin(dir_fd, newest, &origin) < 0)
+                return;
+        } else if (numbers[i] < newest && read_origin(dir_fd, numbers[i], &found) == 0) {
+            is_on_way[i] = numbers[i] <= origin || found == origin;
+            if (is_on_way[i])
+                origin = found;
+        }
+    }
+}
+
+/* Remove, oldest first, what is (not) on the way until `keep` are left. */
+static int prune_some(int dir_fd, const uint64_t *numbers, const unsigned char *is_on_way,
+                      size_t count, int wanted, unsigned *excess, struct stint_err *err)
+{
+    for (size_t i = 0; i < count && *excess > 0; i++) {
+        int ret;
+
+        if (is_on_way[i] != wanted)
+            continue;
+        ret = remove_generation(dir_fd, numbers[i], err);
+        if (ret < 0)
+            return ret;
+        --*excess;
+    }
+    return 0;
+}
+
 int stint_dir_prune(int dir_fd, unsigned keep, unsigned *removed, struct stint_err *err)
 {
     STINT_AUTO_FREE uint64_t *numbers = NULL;
+    STINT_AUTO_FREE unsigned char *is_on_way = NULL;
     uint64_t newest = 0;
-    unsigned gone = 0;
+    unsigned excess = 0;
     size_t count = 0;
     int ret;
 
@@ -403,15 +455,15 @@ int stint_dir_prune(int dir_fd, unsigned keep, unsigned *removed, struct stint_e
         ret = stint_dir_list(dir_fd, &numbers, &count, err);
     if (ret < 0)
         return ret;
-    for (size_t i = 0; i + keep < count; i++) {
-        if (numbers[i] == newest)
-            continue;
-        ret = remove_generation(dir_fd, numbers[i], err);
-        if (ret < 0)
-            return ret;
-        gone++;
+    is_on_way = calloc(count + 1, 1);
+    if (!is_on_way)
+        return stint_err_set(err, -ENOMEM, "prune");
+    if (count > keep) {
+        excess = (unsigned)(count - keep);
+        trace_back(dir_fd, numbers, count, newest, is_on_way);
     }
     if (removed)
-        *removed = gone;
-    return 0;
+        *removed = excess;
+    ret = prune_some(dir_fd, numbers, is_on_way, count, 0, &excess, err);
+    return ret == 0 ? prune_some(dir_fd, numbers, is_on_way, count, 1, &excess, err) : ret;
 }

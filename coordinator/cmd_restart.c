@@ -266,8 +266,9 @@ static int restart_any(const struct restart *restart, const struct place *place,
         ret = stint_dir_list(place->from_fd, &numbers, &count, err);
     if (ret < 0)
         return ret;
-    while (count > 0 && numbers[count - 1] > newest)
-        count--;
+    for (; count > 0 && numbers[count - 1] > newest; count--)
+        stint_warn("generation %" PRIu64 " in %s is not complete: passed over",
+                   numbers[count - 1], place->from);
     if (count == 0)
         return stint_err_set(err, -ENOENT, "there is no checkpoint yet in %s.", place->from);
     if (restart->join) /* the others have this one */

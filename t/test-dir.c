@@ -390,6 +390,67 @@ START_TEST(prunes_the_oldest)
 }
 END_TEST
 
+static void commit_with_origin(uint64_t n, uint64_t origin)
+{
+    struct stint_manifest_file file = {
+        .name = "main.grp", .kind = "group", .comm = "", .bytes = 8192, .xxh3 = 1};
+    struct stint_manifest_group group = {
+        .name = "main", .host = "n1", .kernel = "", .command = "x", .image = "main.grp",
+        .root_pid = 1, .processes = 1, .bytes = 8192, .files = &file, .nfiles = 1};
+    const struct stint_manifest manifest = {
+        .groups = &group,
+        .ngroups = 1,
+        .generation = n,
+        .gen_id = "00112233445566778899aabbccddeeff",
+        .restored_from = origin,
+        .stint_version = "1",
+        .slurm_job = "",
+        .run = 1,
+    };
+    int gen_fd;
+
+    ck_assert_int_eq(stint_dir_begin(fd, n, &gen_fd, &err), 0);
+    ck_assert_msg(stint_manifest_write(&manifest, gen_fd, &err) == 0, "%s", err.text);
+    close(gen_fd);
+    ck_assert_int_eq(stint_dir_commit(fd, n, &err), 0);
+}
+
+/* 4 and 5 were damaged: the restart took 3. They must not push 3 out. */
+START_TEST(prune_drops_what_was_passed_over)
+{
+    for (uint64_t n = 1; n <= 3; n++)
+        commit_with_origin(n, 0);
+    commit_with_origin(4, 3);
+    commit_with_origin(5, 4);
+    shell("truncate -s 10 %s/gen-000005/manifest.yaml", path);
+    commit_with_origin(6, 3);
+    ck_assert_int_eq(stint_dir_prune(fd, 3, NULL, &err), 0);
+    ck_assert(exists("gen-000006"));
+    ck_assert(!exists("gen-000005"));
+    ck_assert(exists("gen-000003"));
+    commit_with_origin(7, 3);
+    commit_with_origin(8, 7);
+    ck_assert_int_eq(stint_dir_prune(fd, 2, NULL, &err), 0);
+    ck_assert(exists("gen-000008"));
+    ck_assert(exists("gen-000007"));
+    ck_assert(!exists("gen-000006"));
+    ck_assert(!exists("gen-000003"));
+}
+END_TEST
+
+/* The user went back to 1: that way is kept. */
+START_TEST(prune_follows_the_user_back)
+{
+    for (uint64_t n = 1; n <= 4; n++)
+        commit_with_origin(n, 0);
+    commit_with_origin(5, 1);
+    ck_assert_int_eq(stint_dir_prune(fd, 2, NULL, &err), 0);
+    ck_assert(exists("gen-000005"));
+    ck_assert(exists("gen-000001"));
+    ck_assert(!exists("gen-000004"));
+}
+END_TEST
+
 START_TEST(prune_spares_the_committed_one)
 {
     for (uint64_t n = 1; n <= 3; n++)
@@ -437,6 +498,8 @@ int main(void)
     tcase_add_test(tcase, clean_takes_up_what_is_complete);
     tcase_add_test(tcase, sweeping_does_not_follow_symlinks);
     tcase_add_test(tcase, prunes_the_oldest);
+    tcase_add_test(tcase, prune_drops_what_was_passed_over);
+    tcase_add_test(tcase, prune_follows_the_user_back);
     tcase_add_test(tcase, prune_spares_the_committed_one);
     tcase_add_test(tcase, room);
     suite_add_tcase(suite, tcase);
