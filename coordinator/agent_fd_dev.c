@@ -50,10 +50,14 @@ static bool match_terminal(const struct agent_object *object)
 }
 
 /* Is it the terminal that one of the agent's own descriptors is on, or /dev/tty? */
-static bool is_own_terminal(const struct agent_object *object)
+static bool is_own_terminal(const struct agent_objects *all, const struct agent_object *object)
 {
     struct stat st;
 
+    for (size_t i = 0; i < all->count && all->glance; i++) {
+        if (all->list[i]->stdio >= 0 && all->list[i]->st.st_rdev == object->st.st_rdev)
+            return true;
+    }
     if (object->st.st_rdev == makedev(TTY_AUX_MAJOR, 0))
         return true;
     for (int own = STDIN_FILENO; own <= STDERR_FILENO; own++) {
@@ -67,9 +71,9 @@ static bool is_own_terminal(const struct agent_object *object)
 static int describe_terminal(struct agent_objects *all, struct agent_object *object,
                              const struct agent_segments *segments, struct stint_err *err)
 {
-    if (!is_own_terminal(object) && agent_object_sever(all, object))
+    if (!is_own_terminal(all, object) && agent_object_sever(all, object))
         return 0;
-    if (!is_own_terminal(object))
+    if (!is_own_terminal(all, object))
         return agent_object_refuse(object, err,
                                    "the terminal %s, which is not the job's own, is not "
                                    "supported yet",

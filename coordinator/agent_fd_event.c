@@ -66,7 +66,7 @@ static int describe_eventfd(struct agent_objects *all, struct agent_object *obje
         return ret;
     if (!agent_fdinfo_number(text, "eventfd-count", 16, &object->record.a))
         return unknown(object, err);
-    if (agent_fdinfo_number(text, "eventfd-semaphore", 10, &object->record.b))
+    if (agent_fdinfo_number(text, "eventfd-semaphore", 10, &object->record.b) || all->glance)
         return 0;
     ret = probe_semaphore(object->fd, object->record.a, &semaphore);
     if (ret < 0)

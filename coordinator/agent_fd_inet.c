@@ -168,6 +168,8 @@ static int describe_datagram(struct agent_objects *all, struct agent_object *obj
         return stint_err_set(err, -EAGAIN, "process %d (%s), descriptor %d: a corked "
                                            "datagram is half written.",
                              (int)object->pid, object->comm, object->number);
+    if (all->glance)
+        return 0;
     sock->record.state
         = sock->record.peer_name_len ? STINT_SOCKET_CONNECTED : STINT_SOCKET_NEW;
     /* looking would take the error that the program is to get */
@@ -317,6 +319,18 @@ static int join_connecting(struct agent_object *object, struct stint_err *err)
     return 0;
 }
 
+/* What the user has said of connections to outside; nothing that is passing. */
+static int glance_at_tcp(struct agent_objects *all, struct agent_object *object,
+                         struct stint_err *err)
+{
+    uint8_t state = object->socket->tcp_state;
+
+    if ((state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+        || agent_inet_other_end(all, object))
+        return 0;
+    return join_outside(all, object, err);
+}
+
 static int describe_tcp(struct agent_objects *all, struct agent_object *object,
                         struct stint_err *err)
 {
@@ -335,6 +349,8 @@ static int describe_tcp(struct agent_objects *all, struct agent_object *object,
         return stint_err_set(err, -EAGAIN, "process %d (%s), descriptor %d: a TCP socket has "
                                            "urgent data under way.",
                              (int)object->pid, object->comm, object->number);
+    if (all->glance)
+        return glance_at_tcp(all, object, err);
     switch (sock->tcp_state) {
     case TCP_LISTEN:
         sock->record.state = STINT_SOCKET_LISTENING;

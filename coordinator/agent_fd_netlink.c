@@ -80,7 +80,8 @@ int agent_netlink_look(struct agent_objects *all, struct agent_object *object,
         agent_socket_note(sock, AGENT_OBJECT_E_REFUSED,
                           "a netlink socket that is connected to another process is not "
                           "supported");
-    if ((sock->revents & POLLIN) && !(sock->revents & POLLERR) && has_answer(object))
+    if (!all->glance && (sock->revents & POLLIN) && !(sock->revents & POLLERR)
+        && has_answer(object))
         agent_socket_note(sock, -EAGAIN, "an answer of the kernel waits in a netlink socket");
     return 0;
 }

@@ -335,7 +335,7 @@ int agent_unix_look(struct agent_objects *all, struct agent_object *object,
         agent_socket_note(sock, -EAGAIN, "a UNIX socket has out-of-band data under way");
         return 0;
     }
-    if (!may_have_messages(sock))
+    if (!may_have_messages(sock) || all->glance)
         return 0;
     /* Looking would hand us the error that the program is to get. */
     if (sock->revents & POLLERR) {

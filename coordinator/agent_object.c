@@ -352,6 +352,23 @@ int agent_objects_describe(struct agent_objects *objects,
     return 0;
 }
 
+int agent_objects_examine(struct agent_objects *objects,
+                          const struct agent_segments *segments,
+                          void (*found)(int how, const char *text, void *arg), void *arg,
+                          struct stint_err *err)
+{
+    int looked = agent_sockets_look(objects, err);
+
+    for (size_t i = 0; i < objects->count && looked == 0; i++) {
+        struct stint_err reason;
+        int ret = describe_one(objects, objects->list[i], segments, &reason);
+
+        if (ret != 0)
+            found(ret, reason.text, arg);
+    }
+    return looked;
+}
+
 void agent_objects_release(struct agent_objects *objects)
 {
     for (size_t i = 0; i < objects->count; i++) {

@@ -64,6 +64,7 @@ struct agent_objects {
     const struct agent_group *group; /* that they belong to */
     const char *sockets; /* rules for connections that leave it: agent_policy.h */
     bool ending; /* the program will not go on after this checkpoint */
+    bool glance; /* it runs (stint doctor): nothing may be done that it could notice */
     struct agent_object **list; /* in the order in which they were found */
     size_t count;
     struct agent_object **sorted; /* by kcmp */
@@ -121,6 +122,13 @@ int agent_objects_unpassable(pid_t pid, const char *comm, int number,
 int agent_objects_describe(struct agent_objects *objects,
                            const struct agent_segments *segments, bool ignore,
                            struct stint_err *err);
+
+/* Tell of every one that would be refused, or for now: how is as describe() returns it.
+ * For all->glance. Returns 0 or -errno with *err set. */
+int agent_objects_examine(struct agent_objects *objects,
+                          const struct agent_segments *segments,
+                          void (*found)(int how, const char *text, void *arg), void *arg,
+                          struct stint_err *err);
 
 /* Refuse an object: "process 12 (name), descriptor 5: TEXT". A full stop at the end of
  * the format is needed as in stint_err_set(). Returns AGENT_OBJECT_E_REFUSED. */

@@ -24,6 +24,7 @@ int cmd_status(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_prune(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_coordinator(int argc, char **argv);
 
 /* One line "stint: COMMAND: text" and where the help is. Returns STINT_EXIT_USAGE. */

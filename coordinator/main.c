@@ -26,6 +26,8 @@ static const struct command {
     {"list", cmd_list, "list DIR", "the checkpoints that can be restarted from"},
     {"verify", cmd_verify, "verify [--generation N] DIR", "check every byte of them"},
     {"prune", cmd_prune, "prune DIR --keep N", "remove the oldest of them"},
+    {"doctor", cmd_doctor, "doctor [-d DIR] [PID...|COMMAND...]",
+     "what a checkpoint would refuse, beforehand"},
     {"coordinator", cmd_coordinator, "coordinator -d DIR [-i INTERVAL]",
      "the process that `launch` and `restart` start by themselves"},
     {"task", cmd_task, NULL, NULL},

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "common/raw.h"
+#include "common/refusals.h"
 #include "runtime/maps.h"
 #include "runtime/pages.h"
 #include "runtime/text.h"
@@ -136,7 +137,7 @@ static int classify_shared(struct capture *capture,
 
     region->end = region->start; /* contents live elsewhere */
     if (strncmp(entry->path, "/[aio]", 6) == 0)
-        return refuse_mapping(capture, entry, "asynchronous I/O (io_setup) is in use at");
+        return refuse_mapping(capture, entry, STINT_REFUSAL_AIO);
     if (segment) {
         vma->kind = STINT_VMA_SEGMENT;
         vma->segment_id = segment->id;
@@ -204,10 +205,10 @@ static int add_mapping(struct mapping_walk *walk,
         region.end = region.start;
     } else if (entry->advice & (MAPS_HUGETLB | MAPS_USERFAULTFD | MAPS_IO)) {
         return refuse_mapping(capture, entry,
-                              entry->advice & MAPS_HUGETLB ? "cannot save huge pages at"
+                              entry->advice & MAPS_HUGETLB ? STINT_REFUSAL_HUGE
                               : entry->advice & MAPS_USERFAULTFD
-                                  ? "cannot save memory under userfaultfd at"
-                                  : "cannot save device memory at");
+                                  ? STINT_REFUSAL_USERFAULTFD
+                                  : STINT_REFUSAL_DEVICE);
     } else if (entry->shared) {
         ret = classify_shared(capture, entry, &vma, &region);
     } else {

@@ -22,20 +22,24 @@
 
 static const char usage[] =
     "usage: stint-restorer --control FD --dir DIR --group IMAGE [--full|--lazy]\n"
-    "Started by `stint restart`; see doc/protocol.md.\n";
+    "       stint-restorer --control FD --probe\n"
+    "Started by `stint restart` and `stint doctor`; see doc/protocol.md.\n";
 
-static int parse(int argc, char **argv, struct stint_restore *restore, const char **group)
+static int parse(int argc, char **argv, struct stint_restore *restore, const char **group,
+                 bool *probe)
 {
     static const struct option options[] = {
         {"control", required_argument, NULL, 'c'}, {"dir", required_argument, NULL, 'd'},
         {"group", required_argument, NULL, 'g'},   {"full", no_argument, NULL, 'f'},
-        {"lazy", no_argument, NULL, 'l'},          {NULL, 0, NULL, 0},
+        {"lazy", no_argument, NULL, 'l'},          {"probe", no_argument, NULL, 'p'},
+        {NULL, 0, NULL, 0},
     };
     char *end = NULL;
     int c;
 
     *restore = (struct stint_restore){.control = -1, .dirfd = -1, .last_pid_fd = -1};
     *group = NULL;
+    *probe = false;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
         case 'c':
@@ -55,10 +59,15 @@ static int parse(int argc, char **argv, struct stint_restore *restore, const cha
         case 'l':
             restore->lazy = true;
             break;
+        case 'p':
+            *probe = true;
+            break;
         default:
             return -1;
         }
     }
+    if (*probe)
+        return restore->control < 0 || restore->dir || *group || optind != argc ? -1 : 0;
     return restore->control < 0 || !restore->dir || !*group || optind != argc ? -1 : 0;
 }
 
@@ -146,18 +155,45 @@ static int wait_for(struct stint_restore *restore, pid_t init)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* Make the namespaces of a restore, and say what this machine does not have for it. */
+static int probe_machine(struct stint_restore *restore)
+{
+    static const struct stint_group group = {.monotonic_ns = 1, .boottime_ns = 1};
+    struct stint_err err = {0};
+    pid_t init;
+
+    restore->group = &group;
+    if (stint_numbers_init(&restore->fds, 1024) < 0
+        || stint_namespaces_enter(restore, &err) < 0) {
+        stint_control_send(restore, "error %s", err.text);
+        return 1;
+    }
+    init = fork();
+    if (init == 0) {
+        if (stint_namespaces_mount(restore, &err) < 0)
+            stint_control_send(restore, "error %s", err.text);
+        else
+            stint_control_send(restore, "ready");
+        _exit(err.code != 0);
+    }
+    return init < 0 ? 1 : wait_for(restore, init);
+}
+
 int main(int argc, char **argv)
 {
     struct stint_restore restore;
     struct stint_err err = {0};
     const char *group_image;
+    bool probe;
     pid_t init;
 
-    if (parse(argc, argv, &restore, &group_image) < 0) {
+    if (parse(argc, argv, &restore, &group_image, &probe) < 0) {
         (void)fputs(usage, stderr); /* nobody to tell if it fails */
         return 2;
     }
     settle(&restore);
+    if (probe)
+        return probe_machine(&restore);
     if (prepare(&restore, group_image, &err) < 0 || share(&restore, &err) < 0 ||
         stint_namespaces_enter(&restore, &err) < 0) {
         stint_control_send(&restore, "error %s", err.text);
