@@ -11,7 +11,7 @@
  *   process                         agent
  *   HELLO                ->
  *                        <-         SEND_FDS
- *   WATCH (any number)   ->
+ *   WATCH, MQ_NOTIFY, SEM_UNDO (any number) ->
  *   FDS (several, SCM_RIGHTS) ->              last one has STINT_FDS_LAST
  *                        <-         SEGMENT (any number, each with one fd)
  *                        <-         CAPTURE (one fd: the image file)
@@ -47,6 +47,8 @@ enum stint_ckpt_type {
     STINT_CKPT_FAILED = 9,
     STINT_CKPT_UNBLOCK = 10, /* from the process, before HELLO: struct stint_ckpt_unblock */
     STINT_CKPT_WATCH = 11, /* from the process, before FDS: struct stint_ckpt_watch */
+    STINT_CKPT_MQ_NOTIFY = 12, /* likewise: struct stint_ckpt_mq_notify */
+    STINT_CKPT_SEM_UNDO = 13,  /* likewise: struct stint_ckpt_sem_undo */
 };
 
 struct stint_ckpt_header {
@@ -136,6 +138,25 @@ struct stint_ckpt_watch {
     struct stint_ckpt_header header;
     uint64_t dev, ino;
     char path[STINT_CKPT_PACKET_MAX - 24]; /* absolute, NUL-terminated */
+};
+
+/* What the process has given to mq_notify(3) for a queue: the kernel does not tell. */
+struct stint_ckpt_mq_notify {
+    struct stint_ckpt_header header;
+    uint64_t dev, ino; /* of the queue */
+    int32_t notify;    /* SIGEV_* */
+    int32_t signo;     /* of SIGEV_THREAD: the netlink socket of glibc; -1: not known */
+    uint64_t value;
+    uint8_t cookie[32]; /* of SIGEV_THREAD: what glibc gave to the kernel */
+};
+
+/* What SEM_UNDO would add to one semaphore if the process ended now. */
+struct stint_ckpt_sem_undo {
+    struct stint_ckpt_header header;
+    int32_t id;
+    uint32_t number;
+    int32_t adjustment; /* never 0 */
+    uint32_t reserved;
 };
 
 struct stint_ckpt_resume {

@@ -80,6 +80,8 @@ enum stint_record_type {
     STINT_REC_SEGMENT = 44, /* struct stint_segment + image file name + path */
     STINT_REC_LOCKS = 45,   /* struct stint_lock[], image_objects.h */
     STINT_REC_IPC = 46,     /* struct stint_ipc, image_objects.h */
+    STINT_REC_MQUEUE = 47,  /* struct stint_mqueue + name, image_objects.h */
+    STINT_REC_SEM_UNDO = 48, /* struct stint_sem_undo[], image_objects.h */
     /* shared image */
     STINT_REC_SHARED = 60, /* struct stint_segment, once */
 };

@@ -105,8 +105,41 @@ struct stint_ipc {
 };
 
 struct stint_ipc_message {
-    int64_t type;
+    int64_t type; /* priority, in a POSIX queue */
     uint64_t len; /* bytes that follow, padded to 8 */
+};
+
+/* What SEM_UNDO would add to a semaphore when this process ends. */
+struct stint_sem_undo {
+    int32_t pid; /* in the program's numbers */
+    int32_t id;  /* of a STINT_IPC_SEM */
+    uint32_t number;
+    int32_t adjustment; /* never 0 */
+};
+
+/* --- POSIX message queues -------------------------------------------------------- */
+
+#define STINT_MQUEUE_UNLINKED 1u
+
+/* One queue; name_len bytes follow ("/name", with the NUL). data: a sequence of struct
+ * stint_ipc_message in the order in which mq_receive(3) would give them.
+ * STINT_OBJ_MQUEUE: a = id of the queue. */
+struct stint_mqueue {
+    uint32_t id;
+    uint32_t flags; /* STINT_MQUEUE_* */
+    uint32_t mode;  /* permissions */
+    uint32_t uid, gid;
+    uint32_t name_len;
+    int64_t maxmsg, msgsize;
+    /* who is told of the next message (mq_notify(3)), in the program's numbers; 0 = nobody */
+    int32_t notify_pid;
+    int32_t notify;       /* SIGEV_* */
+    int32_t notify_signo; /* of SIGEV_THREAD: the netlink socket's descriptor */
+    uint32_t reserved0;
+    uint64_t notify_value;
+    uint8_t notify_cookie[32]; /* of SIGEV_THREAD */
+    uint64_t data_offset, data_len, data_xxh3;
+    uint64_t reserved[4];
 };
 
 #endif

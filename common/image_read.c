@@ -198,6 +198,16 @@ static bool check_segment(const struct stint_image *image,
            string_ends(stint_segment_path(segment), segment->path_len);
 }
 
+static bool check_mqueue(const struct stint_image *image, const struct stint_image_record *rec)
+{
+    const struct stint_mqueue *queue = rec->payload;
+
+    return queue->name_len > 1 && queue->name_len <= rec->len - sizeof(*queue) &&
+           string_ends(queue + 1, queue->name_len) && queue->data_len <= META_MAX &&
+           (queue->data_len == 0 ||
+            data_is_within(image, queue->data_offset, queue->data_len));
+}
+
 #define IN_PROCESS (1u << STINT_IMAGE_PROCESS)
 #define IN_GROUP   (1u << STINT_IMAGE_GROUP)
 #define IN_SHARED  (1u << STINT_IMAGE_SHARED)
@@ -236,6 +246,8 @@ static const struct record_rule rules[] = {
     {STINT_REC_SEGMENT, IN_GROUP, sizeof(struct stint_segment), 0, false, check_segment},
     {STINT_REC_LOCKS, IN_GROUP, 0, sizeof(struct stint_lock), true, NULL},
     {STINT_REC_IPC, IN_GROUP, sizeof(struct stint_ipc), 0, false, NULL},
+    {STINT_REC_MQUEUE, IN_GROUP, sizeof(struct stint_mqueue) + 2, 0, false, check_mqueue},
+    {STINT_REC_SEM_UNDO, IN_GROUP, 0, sizeof(struct stint_sem_undo), true, NULL},
     {STINT_REC_SHARED, IN_SHARED, sizeof(struct stint_segment), 0, true, check_segment},
 };
 
@@ -717,12 +729,16 @@ int stint_image_verify(const struct stint_image *image, struct stint_err *err)
         return stint_err_set(err, -ENOMEM, "image %s", image->path);
     while (r == 0 && stint_image_next(image, &cursor, &rec)) {
         const struct stint_object *object = rec.payload;
+        const struct stint_mqueue *queue = rec.payload;
 
         if (rec.type == STINT_REC_EXTENTS)
             r = verify_extents(image, &rec, buf, err);
         else if (rec.type == STINT_REC_OBJECT && object->data_len > 0)
             r = verify_data(image, object->data_offset, object->data_len, object->data_xxh3,
                             buf, err);
+        else if (rec.type == STINT_REC_MQUEUE && queue->data_len > 0)
+            r = verify_data(image, queue->data_offset, queue->data_len, queue->data_xxh3, buf,
+                            err);
     }
     return r;
 }

@@ -27,6 +27,7 @@
 #include "coordinator/agent_ipc.h"
 #include "coordinator/agent_lock.h"
 #include "coordinator/agent_list.h"
+#include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_quiesce.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_writer.h"
@@ -512,6 +513,16 @@ static int describe_segments(struct agent_checkpoint *checkpoint, struct stint_e
     return agent_segments_choose(segments, err);
 }
 
+/* What is refused is no reason to fail when that is to be ignored. */
+static int leave_out(const struct agent_checkpoint *checkpoint, int ret,
+                     const struct stint_err *err)
+{
+    if (ret <= 0 || !checkpoint->ignore)
+        return ret;
+    stint_warn("%s: it is left out of the checkpoint", err->text);
+    return 0;
+}
+
 /* All descriptors are here. */
 static void describe(struct agent_checkpoint *checkpoint)
 {
@@ -534,7 +545,10 @@ static void describe(struct agent_checkpoint *checkpoint)
         ret = agent_objects_describe(&checkpoint->group.objects, &checkpoint->group.segments,
                                      checkpoint->ignore, &err);
     if (ret == 0)
-        ret = agent_ipc_read(&checkpoint->group, agent, &err);
+        ret = leave_out(checkpoint, agent_ipc_read(&checkpoint->group, agent, &err), &err);
+    if (ret == 0)
+        ret = leave_out(checkpoint,
+                        agent_mqueue_take_closed(&checkpoint->group.objects, &err), &err);
     if (ret == 0)
         ret = agent_locks_read(&checkpoint->group, &err);
     if (ret != 0) {
@@ -611,6 +625,22 @@ static void on_watch(struct agent_peer *peer, const struct stint_ckpt_watch *wat
 
     /* Without it the watch is refused, if it still exists. */
     (void)agent_inotify_note(&checkpoint->group.objects, watch);
+}
+
+static void on_mq_notify(struct agent_peer *peer, const struct stint_ckpt_mq_notify *notify)
+{
+    struct agent_checkpoint *checkpoint = agent_quiesce_arg(peer->owner);
+
+    /* Without it the queue is refused. */
+    (void)agent_mqueue_note(&checkpoint->group.objects, peer->inner, notify);
+}
+
+static void on_sem_undo(struct agent_peer *peer, const struct stint_ckpt_sem_undo *undo)
+{
+    struct agent_checkpoint *checkpoint = agent_quiesce_arg(peer->owner);
+
+    if (agent_group_add_undo(&checkpoint->group, peer->inner, undo) < 0)
+        fail(checkpoint, AGENT_ERROR, "out of memory");
 }
 
 /* --- start ------------------------------------------------------------------------ */
@@ -723,6 +753,8 @@ static int start(struct agent_checkpoint *checkpoint, const json_t *message,
     static const struct agent_peer_callbacks peer_callbacks = {
         .descriptors = on_descriptors,
         .watch = on_watch,
+        .mq_notify = on_mq_notify,
+        .sem_undo = on_sem_undo,
         .captured = on_captured,
         .failed = on_peer_failed,
         .gone = on_peer_gone,

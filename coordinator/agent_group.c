@@ -12,10 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/ckpt.h"
 #include "common/cleanup.h"
 #include "common/image_objects.h"
 #include "common/image_write.h"
 #include "coordinator/agent_ipc.h"
+#include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_stopped.h"
 
@@ -171,6 +173,20 @@ const struct agent_member *agent_group_member(const struct agent_group *group, p
     return NULL;
 }
 
+int agent_group_add_undo(struct agent_group *group, pid_t pid,
+                         const struct stint_ckpt_sem_undo *undo)
+{
+    struct stint_sem_undo *list
+        = reallocarray(group->undo, group->nundo + 1, sizeof(*list));
+
+    if (!list)
+        return -ENOMEM;
+    group->undo = list;
+    list[group->nundo++] = (struct stint_sem_undo){
+        .pid = pid, .id = undo->id, .number = undo->number, .adjustment = undo->adjustment};
+    return 0;
+}
+
 /* --- write ------------------------------------------------------------------- */
 
 static size_t length(const char *text)
@@ -296,6 +312,8 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
     if (ret < 0)
         return ret;
     ret = agent_ipc_store(group->ipc, writer, err);
+    if (ret == 0)
+        ret = agent_mqueue_store(group->objects.mqueues, writer, err);
     if (ret < 0)
         return ret;
     copied(arg);
@@ -315,6 +333,11 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
         ret = write_fds(group, writer, err);
     if (ret == 0)
         ret = agent_ipc_write(group->ipc, writer, err);
+    if (ret == 0)
+        ret = agent_mqueue_write(group->objects.mqueues, writer, err);
+    if (ret == 0 && group->nundo > 0)
+        ret = write_record(writer, STINT_REC_SEM_UNDO, group->undo,
+                           group->nundo * sizeof(*group->undo), NULL, 0, NULL, 0, err);
     if (ret == 0 && group->nlocks > 0)
         ret = write_record(writer, STINT_REC_LOCKS, group->locks,
                            group->nlocks * sizeof(*group->locks), NULL, 0, NULL, 0, err);
@@ -344,6 +367,7 @@ void agent_group_deinit(struct agent_group *group)
         free(group->members[i].image_name);
     free(group->members);
     free(group->locks);
+    free(group->undo);
     agent_ipc_free(group->ipc);
     agent_objects_deinit(&group->objects);
     agent_segments_deinit(&group->segments);

@@ -15,7 +15,9 @@
 
 struct agent;
 struct agent_ipc;
+struct stint_ckpt_sem_undo;
 struct stint_lock;
+struct stint_sem_undo;
 
 struct agent_member {
     struct stint_member record;
@@ -32,6 +34,8 @@ struct agent_group {
     struct agent_ipc *ipc; /* NULL: none */
     struct stint_lock *locks;
     size_t nlocks;
+    struct stint_sem_undo *undo; /* image_objects.h */
+    size_t nundo;
 };
 
 /* Describe group and members: everything stands still.
@@ -40,6 +44,11 @@ int agent_group_describe(struct agent_group *group, struct agent *agent,
                          const struct agent_procs *procs, struct stint_err *err);
 
 const struct agent_member *agent_group_member(const struct agent_group *group, pid_t pid);
+
+/* What SEM_UNDO would do at the end of a process (pid as it sees itself).
+ * Returns 0 or -ENOMEM. */
+int agent_group_add_undo(struct agent_group *group, pid_t pid,
+                         const struct stint_ckpt_sem_undo *undo);
 
 /* Write the image. copied: called when nothing more is read from the program's
  * descriptors. Returns 0 when it is durable, or -errno with *err.

@@ -7,9 +7,7 @@
 #include "coordinator/agent_ipc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +17,6 @@
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,6 +26,7 @@
 #include "common/image_objects.h"
 #include "common/image_write.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_namespace.h"
 #include "coordinator/agent_state.h"
 
 #ifndef MSG_COPY
@@ -73,27 +71,12 @@ static void fail(const struct look *look, const char *fmt, ...)
     _exit(1);
 }
 
-/* The user namespace first, where it is another one: it gives the right to the other. */
 static void enter(const struct look *look)
 {
-    static const char *const names[] = {"user", "ipc"};
-    char path[64];
+    struct stint_err err;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct stat own, theirs;
-        int fd;
-
-        snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
-        if (stat(path, &own) < 0)
-            own.st_ino = 0;
-        snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)look->agent->root, names[i]);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &theirs) < 0)
-            fail(look, "open %s: %s", path, strerror(errno));
-        if (own.st_ino != theirs.st_ino && setns(fd, 0) < 0)
-            fail(look, "enter the program's %s namespace: %s", names[i], strerror(errno));
-        (void)close(fd); /* entered */
-    }
+    if (agent_namespace_enter_ipc(look->agent->root, &err) < 0)
+        fail(look, "%s", err.text);
 }
 
 static void put(const struct look *look, const void *bytes, size_t len)
@@ -269,7 +252,7 @@ static void run_child(struct look *look)
 
 /* --- in the agent --------------------------------------------------------------------- */
 
-static time_t began(const struct agent *agent)
+time_t agent_ipc_program_began(const struct agent *agent)
 {
     struct agent_proc proc;
     struct timespec now, boot;
@@ -332,11 +315,46 @@ static int run(struct look *look, struct stint_err *err)
     return 0;
 }
 
+static const char *comm_of(const struct agent_group *group, pid_t pid)
+{
+    for (size_t i = 0; i < group->nmembers; i++) {
+        if (group->members[i].record.pid == pid)
+            return group->members[i].record.comm;
+    }
+    return "?";
+}
+
+static bool has_semaphores(const struct agent_ipc *ipc, int id)
+{
+    for (size_t i = 0; i < ipc->count; i++) {
+        if (ipc->items[i].record.kind == STINT_IPC_SEM && ipc->items[i].record.id == id)
+            return true;
+    }
+    return false;
+}
+
+/* What a process is to undo at its end has to be in the checkpoint. */
+static int check_undo(const struct agent_group *group, struct stint_err *err)
+{
+    for (size_t i = 0; i < group->nundo; i++) {
+        const struct stint_sem_undo *undo = &group->undo[i];
+
+        if (has_semaphores(group->ipc, undo->id))
+            continue;
+        stint_err_set(err, -ENOTSUP,
+                      "process %d (%s) has SEM_UNDO adjustments of the semaphores %d, which are "
+                      "not the program's own: make them after its start, as the same user.",
+                      (int)undo->pid, comm_of(group, undo->pid), undo->id);
+        return AGENT_IPC_E_REFUSED;
+    }
+    return 0;
+}
+
 int agent_ipc_read(struct agent_group *group, const struct agent *agent,
                    struct stint_err *err)
 {
     struct agent_ipc *ipc = calloc(1, sizeof(*ipc));
-    struct look look = {.group = group, .agent = agent, .since = began(agent)};
+    struct look look = {.group = group, .agent = agent, .since = agent_ipc_program_began(agent)};
     int fd, ret;
 
     if (!ipc)
@@ -352,6 +370,8 @@ int agent_ipc_read(struct agent_group *group, const struct agent *agent,
         ret = run(&look, err);
         if (ret == 0)
             ret = load(ipc, fd, err);
+        if (ret == 0)
+            ret = check_undo(group, err);
     }
     if (look.error != MAP_FAILED)
         (void)munmap(look.error, ERROR_BYTES);

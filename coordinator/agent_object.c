@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "coordinator/agent_inotify.h"
+#include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_socket.h"
 #include "coordinator/agent_state.h"
@@ -24,7 +25,7 @@
 /* The first that matches takes it. */
 static const struct agent_fdkind *const kinds[] = {
     &agent_fd_stdio,    &agent_fd_proc,   &agent_fd_path,     &agent_fd_memfd,
-    &agent_fd_regular,
+    &agent_fd_mqueue,   &agent_fd_regular,
     &agent_fd_directory, &agent_fd_pipe,  &agent_fd_fifo,     &agent_fd_pty,      &agent_fd_inotify,  &agent_fd_terminal,
     &agent_fd_device,   &agent_fd_epoll,  &agent_fd_eventfd,  &agent_fd_timerfd,
     &agent_fd_signalfd, &agent_fd_pidfd,  &agent_fd_unix,     &agent_fd_inet,
@@ -382,6 +383,7 @@ void agent_objects_deinit(struct agent_objects *objects)
     for (size_t i = 0; i < objects->count; i++)
         object_free(objects->list[i]);
     agent_inotify_forget(objects);
+    agent_mqueue_free(objects->mqueues);
     free(objects->list);
     free(objects->sorted);
     free(objects->fds);

@@ -21,6 +21,7 @@
 struct agent;
 struct agent_fdkind;
 struct agent_group;
+struct agent_mqueues;
 struct agent_segments;
 struct agent_socket;
 struct agent_watched;
@@ -73,6 +74,7 @@ struct agent_objects {
     size_t room, fds_room;
     uint32_t last_pipe_id;
     struct agent_watched *watched; /* agent_inotify.h */
+    struct agent_mqueues *mqueues; /* agent_mqueue.h; NULL: none */
     uint64_t contents_len; /* of files with a name, so far */
     uint64_t spare_len;    /* of those that are stored in case they vanish */
 };
@@ -95,10 +97,11 @@ struct agent_fdkind {
 /* agent_fd_file.c, agent_fd_pipe.c, agent_fd_dev.c */
 extern const struct agent_fdkind agent_fd_stdio, agent_fd_path, agent_fd_regular,
     agent_fd_directory, agent_fd_pipe, agent_fd_fifo, agent_fd_terminal, agent_fd_device;
-/* agent_fd_memfd.c, agent_fd_pty.c, agent_inotify.c, agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c */
+/* agent_fd_memfd.c, agent_fd_pty.c, agent_inotify.c, agent_fd_event.c, agent_fd_epoll.c, agent_fd_proc.c,
+ * agent_fd_mqueue.c */
 extern const struct agent_fdkind agent_fd_eventfd, agent_fd_signalfd, agent_fd_timerfd,
     agent_fd_pidfd, agent_fd_epoll, agent_fd_proc, agent_fd_memfd,
-    agent_fd_pty, agent_fd_inotify;
+    agent_fd_pty, agent_fd_inotify, agent_fd_mqueue;
 /* agent_fd_unix.c, agent_fd_inet.c, agent_fd_netlink.c */
 extern const struct agent_fdkind agent_fd_unix, agent_fd_inet, agent_fd_netlink;
 

@@ -29,6 +29,8 @@ union packet {
     struct stint_ckpt_failed failed;
     struct stint_ckpt_unblock unblock;
     struct stint_ckpt_watch watch;
+    struct stint_ckpt_mq_notify mq_notify;
+    struct stint_ckpt_sem_undo sem_undo;
     char bytes[STINT_CKPT_PACKET_MAX];
 };
 
@@ -126,6 +128,18 @@ static void on_packet(struct agent_peer *peer, union packet *packet, size_t len,
         packet->watch.path[sizeof(packet->watch.path) - 1] = '\0';
         if (peer->state == PEER_LISTING)
             peer->callbacks->watch(peer, &packet->watch);
+        return;
+    case STINT_CKPT_MQ_NOTIFY:
+        if (len < sizeof(packet->mq_notify))
+            break;
+        if (peer->state == PEER_LISTING)
+            peer->callbacks->mq_notify(peer, &packet->mq_notify);
+        return;
+    case STINT_CKPT_SEM_UNDO:
+        if (len < sizeof(packet->sem_undo))
+            break;
+        if (peer->state == PEER_LISTING)
+            peer->callbacks->sem_undo(peer, &packet->sem_undo);
         return;
     case STINT_CKPT_CAPTURED:
         if (len < sizeof(packet->captured) || peer->state != PEER_CAPTURING)

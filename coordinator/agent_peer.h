@@ -37,6 +37,8 @@ struct agent_peer_callbacks {
     void (*descriptors)(struct agent_peer *peer, const struct stint_ckpt_fds *list,
                         const int *fds);
     void (*watch)(struct agent_peer *peer, const struct stint_ckpt_watch *watch);
+    void (*mq_notify)(struct agent_peer *peer, const struct stint_ckpt_mq_notify *notify);
+    void (*sem_undo)(struct agent_peer *peer, const struct stint_ckpt_sem_undo *undo);
     void (*captured)(struct agent_peer *peer);
     void (*failed)(struct agent_peer *peer, int error, const char *reason);
     void (*gone)(struct agent_peer *peer);

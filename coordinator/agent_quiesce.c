@@ -177,6 +177,20 @@ static void on_watch(struct agent_peer *peer, const struct stint_ckpt_watch *wat
     quiesce->peer_callbacks->watch(peer, watch);
 }
 
+static void on_mq_notify(struct agent_peer *peer, const struct stint_ckpt_mq_notify *notify)
+{
+    struct agent_quiesce *quiesce = peer->owner;
+
+    quiesce->peer_callbacks->mq_notify(peer, notify);
+}
+
+static void on_sem_undo(struct agent_peer *peer, const struct stint_ckpt_sem_undo *undo)
+{
+    struct agent_quiesce *quiesce = peer->owner;
+
+    quiesce->peer_callbacks->sem_undo(peer, undo);
+}
+
 static void on_captured(struct agent_peer *peer)
 {
     struct agent_quiesce *quiesce = peer->owner;
@@ -188,6 +202,8 @@ static const struct agent_peer_callbacks quiesce_peer_callbacks = {
     .stopped = on_stopped,
     .descriptors = on_descriptors,
     .watch = on_watch,
+    .mq_notify = on_mq_notify,
+    .sem_undo = on_sem_undo,
     .captured = on_captured,
     .failed = on_failed,
     .gone = on_gone,

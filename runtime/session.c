@@ -16,6 +16,8 @@
 #include "common/ckpt.h"
 #include "common/raw.h"
 #include "runtime/capture.h"
+#include "runtime/mqueues.h"
+#include "runtime/sem_undo.h"
 #include "runtime/state.h"
 #include "runtime/text.h"
 #include "runtime/watches.h"
@@ -176,12 +178,20 @@ static void answer_send_fds(struct conversation *talk)
     int dir = (int)raw_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
                                O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long n;
+    int ret;
 
     if (dir < 0) {
         send_failed(talk, dir, "cannot read /proc/self/fd");
         return;
     }
     watches_send(channel);
+    mqueues_send(channel);
+    ret = sem_undo_send(channel);
+    if (ret < 0) {
+        stint_text_close(dir);
+        send_failed(talk, ret, "cannot ask for its SEM_UNDO adjustments");
+        return;
+    }
     while ((n = raw_syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
         for (long at = 0; at < n;) {
             const struct linux_dirent64 *entry = (const void *)(buf + at);

@@ -199,6 +199,7 @@ void stint_restore_deinit(struct stint_restore *restore)
     free(restore->members);
     free(restore->objects);
     free(restore->segments);
+    free(restore->mqueues);
     stint_image_close(restore->group_image);
     stint_numbers_deinit(&restore->fds);
     stint_numbers_deinit(&restore->pids);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "runtime/restorer/restore.h"
+#include "runtime/restorer/objects.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80 /* Linux 5.6; missing from older glibc */
@@ -169,6 +169,7 @@ int stint_namespaces_mount(struct stint_restore *restore, struct stint_err *err)
         stint_control_send(restore, "note cannot mount /proc (%s): paths below /proc/PID show "
                                     "other processes",
                            strerror(errno));
+    stint_mqueues_mount(restore);
     if (stint_restore_limit_pids(restore, err) < 0)
         return err->code;
     restore->set_tid = kernel_sets_tid();

@@ -39,6 +39,7 @@ static const struct {
     {STINT_OBJ_INOTIFY, "inotify", 0, stint_object_open_inotify},
     {STINT_OBJ_PTY, "pseudo-terminal", 0, stint_object_open_pty},
     {STINT_OBJ_PROC, "entry of /proc", 0, stint_object_open_proc},
+    {STINT_OBJ_MQUEUE, "message queue", 0, stint_object_open_mqueue},
     /* opened together, by stint_sockets_open() */
     {STINT_OBJ_UNIX, "UNIX socket", 0, NULL},
     {STINT_OBJ_INET, "IP socket", 0, NULL},
@@ -101,6 +102,8 @@ int stint_objects_open(struct stint_restore *restore, struct stint_err *err)
 {
     int r = stint_segments_make(restore, err);
 
+    if (r == 0)
+        r = stint_mqueues_make(restore, err);
     if (r == 0)
         r = stint_ptys_make(restore, err);
     if (r == 0)

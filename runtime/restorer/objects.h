@@ -82,6 +82,8 @@ int stint_object_open_inotify(struct stint_restore *restore,
                               struct stint_restored_object *object, struct stint_err *err);
 int stint_object_open_pty(struct stint_restore *restore,
                           struct stint_restored_object *object, struct stint_err *err);
+int stint_object_open_mqueue(struct stint_restore *restore,
+                             struct stint_restored_object *object, struct stint_err *err);
 
 /* objects_pty.c: make all pairs and their masters, before slaves are opened. */
 int stint_ptys_make(struct stint_restore *restore, struct stint_err *err);
@@ -129,6 +131,18 @@ int stint_segments_complete(struct stint_restore *restore, struct stint_err *err
 int stint_ipc_make(struct stint_restore *restore, struct stint_err *err);
 /* Everybody is attached: what was removed already goes with its last user again. */
 void stint_ipc_remove(struct stint_restore *restore);
+
+/* In a process: what SEM_UNDO is to do at its end. Likewise. */
+int stint_ipc_undo(struct stint_restore *restore, int32_t pid, struct stint_err *err);
+
+/* objects_mqueue.c: mount the new IPC namespace's mqueue file system where the machine's is.
+ * Context: init. */
+void stint_mqueues_mount(struct stint_restore *restore);
+/* Make all POSIX message queues with what was in them. Context: init. 0 or -errno, *err. */
+int stint_mqueues_make(struct stint_restore *restore, struct stint_err *err);
+/* In a process whose descriptors are in place, none of which will be closed any more: ask to
+ * be told of messages, as it had (mq_notify(3)). Likewise. */
+int stint_mqueues_notify(struct stint_restore *restore, int32_t pid, struct stint_err *err);
 
 /* segments.c */
 /* Write the contents of a segment to memory of size bytes. Returns 0 or -errno. */

@@ -202,6 +202,70 @@ int stint_ipc_make(struct stint_restore *restore, struct stint_err *err)
     return r;
 }
 
+/* What SEM_UNDO does at the end is what was done with it before: here to and fro at once, so
+ * that the value stays. In pieces for which there is room above or below every value. */
+#define UNDO_PIECE 16383
+
+static int undo_piece(int id, unsigned short number, short piece)
+{
+    struct sembuf ops[2] = {{number, piece, SEM_UNDO | IPC_NOWAIT},
+                            {number, (short)-piece, IPC_NOWAIT}};
+    int value = semctl(id, number, GETVAL);
+
+    if (value < 0)
+        return -errno;
+    if (value + piece < 0 || value + piece > INT16_MAX) {
+        struct sembuf first = ops[1];
+
+        ops[1] = ops[0];
+        ops[0] = first;
+    }
+    return semop(id, ops, 2) < 0 ? -errno : 0;
+}
+
+static bool has_semaphores(const struct stint_restore *restore, int id)
+{
+    struct stint_image_record rec;
+    size_t cursor = 0;
+
+    while (stint_image_next_of(restore->group_image, STINT_REC_IPC, &cursor, &rec)) {
+        const struct stint_ipc *ipc = rec.payload;
+
+        if (ipc->kind == STINT_IPC_SEM && ipc->id == id)
+            return true;
+    }
+    return false;
+}
+
+static int undo(const struct stint_sem_undo *undo, struct stint_err *err)
+{
+    int r = 0;
+
+    for (int left = -undo->adjustment; r == 0 && left != 0;) {
+        int piece = left > UNDO_PIECE ? UNDO_PIECE : left < -UNDO_PIECE ? -UNDO_PIECE : left;
+
+        r = undo_piece(undo->id, (unsigned short)undo->number, (short)piece);
+        left -= piece;
+    }
+    return r < 0 ? stint_err_set(err, r, "restore the SEM_UNDO adjustment of semaphore %u of %d",
+                                 undo->number, undo->id)
+                 : 0;
+}
+
+int stint_ipc_undo(struct stint_restore *restore, int32_t pid, struct stint_err *err)
+{
+    uint64_t len = 0;
+    const struct stint_sem_undo *list =
+        stint_image_find(restore->group_image, STINT_REC_SEM_UNDO, &len);
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && list && i < len / sizeof(*list); i++) {
+        if (list[i].pid == pid && has_semaphores(restore, list[i].id)) /* or it was left out */
+            r = undo(&list[i], err);
+    }
+    return r;
+}
+
 void stint_ipc_remove(struct stint_restore *restore)
 {
     struct stint_image_record rec;

@@ -258,6 +258,10 @@ static int prepare(struct stint_restore *restore, const struct stint_restored_pr
                                       stint_arguments_fds(&arguments),
                                       stint_arguments_head(&arguments)->nclose, err);
     if (r == 0)
+        r = stint_mqueues_notify(restore, p->member->pid, err);
+    if (r == 0)
+        r = stint_ipc_undo(restore, p->member->pid, err);
+    if (r == 0)
         r = occupy_hole(restore, &arguments, &vdso, &taken, code, args, err);
     if (r == 0)
         r = enter_directories(restore, p->image, err);

@@ -64,6 +64,8 @@ struct stint_restore {
     size_t nobjects;
     struct stint_restored_segment *segments;
     size_t nsegments;
+    int *mqueues; /* descriptors of the message queues; index = id - 1 */
+    size_t nmqueues;
 
     struct stint_numbers fds;  /* numbers that the program or we use */
     struct stint_numbers pids; /* likewise */

@@ -132,6 +132,7 @@ conf_batch() {
 
 conf_forget() { # everything about the job $JOB
     job_kill9 "$JOB"
+    cat "$T/$JOB.cases"/*/leftovers 2>/dev/null | "$CONF/leftovers"
     rm -rf "$T/$JOB" "$T/$JOB".*
 }
 

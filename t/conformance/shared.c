@@ -1,9 +1,8 @@
-/* Conformance: System V and POSIX shared memory, semaphores, message queues, memfd.
+/* Conformance: System V and POSIX shared memory, semaphores, messages; memfd.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "harness.h"
 
-#include <mqueue.h>
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
@@ -243,26 +242,6 @@ CASE(mutex_and_condition_between_processes)
     PTH(pthread_cond_broadcast(&shared->cond));
     PTH(pthread_mutex_unlock(&shared->mutex));
     reap(pid);
-}
-
-CASE(posix_message_queue)
-{
-    struct object object = fresh();
-    struct mq_attr attr = {.mq_maxmsg = 5, .mq_msgsize = 64};
-    mqd_t queue = mq_open(object.name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
-    char buf[64];
-    unsigned priority;
-
-    if (queue == (mqd_t)-1 && errno == ENOSYS)
-        skip("no message queues here");
-    CHECK(queue != (mqd_t)-1);
-    SYS(mq_send(queue, "low", 3, 1));
-    SYS(mq_send(queue, "high", 4, 9));
-    hold();
-    CHECK_EQ(mq_receive(queue, buf, sizeof buf, &priority), 4);
-    CHECK_EQ(priority, 9);
-    CHECK_EQ(mq_receive(queue, buf, sizeof buf, &priority), 3);
-    SYS(mq_unlink(object.name));
 }
 
 CASE(memfd_mapped)
