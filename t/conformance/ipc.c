@@ -213,7 +213,7 @@ CASE(queue_closed)
 CASE(queue_large)
 {
     struct name name = name_of("large");
-    mqd_t queue = make(name.text, 30, 20000);
+    mqd_t queue = make(name.text, 12, 20000);
     static char text[20000];
     struct mq_attr attr;
 
@@ -221,14 +221,14 @@ CASE(queue_large)
         SYS(mq_unlink(name.text));
         skip("such a queue of an ordinary user is refused");
     }
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 12; i++) {
         fill(text, sizeof text, i);
         SYS(mq_send(queue, text, sizeof text, i));
     }
     hold();
     SYS(mq_getattr(queue, &attr));
-    CHECK_EQ(attr.mq_maxmsg, 30);
-    for (unsigned i = 20; i-- > 0;) {
+    CHECK_EQ(attr.mq_maxmsg, 12);
+    for (unsigned i = 12; i-- > 0;) {
         CHECK_EQ(mq_receive(queue, text, sizeof text, NULL), sizeof text);
         CHECK(filled(text, sizeof text, i));
     }
