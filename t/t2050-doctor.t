@@ -72,13 +72,13 @@ for T_AS in '' user; do
     finds "fanotify$who" refused/fanotify_group 'descriptor [0-9]+: .* is not supported'
 
     # bytes in queues, all kinds of descriptors: nothing to complain of, nothing changes
-    run_case "many$who" $("$CONF/conf-unix" | sed 's,^,unix/,' | head -n 30) \
+    run_case "m$T_AS" $("$CONF/conf-unix" | sed 's,^,unix/,' | head -n 30) \
         $("$CONF/conf-sockets" | sed 's,^,sockets/,' | grep -v backlog | head -n 20) \
         $("$CONF/conf-events" | sed 's,^,events/,' | head -n 20) pipes/many
     as stint doctor "$PID" >"$T/many.log" 2>&1
     as stint doctor --json "$PID" >"$T/many.json" 2>&1
     like "the findings as JSON$who" "$(tail -n 2 "$T/many.json")" '"refused": [0-9]+'
-    end_case "many$who"
+    end_case "m$T_AS"
 
     job=launched$who
     job_launch "$job" sh -c '. "$1"; gate' sh "$PROGRAMS/gate.sh"
