@@ -168,16 +168,28 @@ bool agent_confined_why(pid_t base, const struct agent_proc *proc,
     return shares_with_another(proc, procs, what, size);
 }
 
-/* The session's keyring is that of whoever starts it; others are the program's own. */
-static const char *own_keyring(const struct stint_ckpt_hello *hello)
+/* The session keyring that the program was started with: the agent's, and after a restart,
+ * in a user namespace with keyrings of its own, that of the root. 0: unknown. */
+static int32_t given_keyring(const struct agent *agent, const struct agent_quiesce *quiesce)
 {
-    long session = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+    const struct agent_peer *root;
+    long session;
 
+    if (agent->restore) {
+        root = agent_quiesce_peer(quiesce, agent->root);
+        return root ? root->hello.session_keyring : 0;
+    }
+    session = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+    return session > 0 ? (int32_t)session : 0;
+}
+
+static const char *own_keyring(const struct stint_ckpt_hello *hello, int32_t given)
+{
     if (hello->keyrings & STINT_KEYRING_PROCESS)
         return "process";
     if (hello->keyrings & STINT_KEYRING_THREAD)
         return "thread";
-    if (session > 0 && hello->session_keyring > 0 && hello->session_keyring != session)
+    if (given > 0 && hello->session_keyring > 0 && hello->session_keyring != given)
         return "session";
     return NULL;
 }
@@ -196,12 +208,13 @@ int agent_confined_check(const struct agent *agent, const struct agent_quiesce *
 {
     const struct agent_procs *procs = agent_quiesce_procs(quiesce);
     pid_t base = agent_confined_base(agent);
+    int32_t given = given_keyring(agent, quiesce);
     char what[256];
 
     for (size_t i = 0; i < procs->count && base > 0; i++) {
         const struct agent_proc *proc = &procs->list[i];
         const struct agent_peer *peer = agent_quiesce_peer(quiesce, proc->pid);
-        const char *keyring = peer ? own_keyring(&peer->hello) : NULL;
+        const char *keyring = peer ? own_keyring(&peer->hello, given) : NULL;
 
         if (proc->nthreads == 0)
             continue; /* a zombie has none of it any more */
