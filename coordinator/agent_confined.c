@@ -168,22 +168,22 @@ bool agent_confined_why(pid_t base, const struct agent_proc *proc,
     return shares_with_another(proc, procs, what, size);
 }
 
-/* The session keyring that the program was started with: the agent's, and after a restart,
- * in a user namespace with keyrings of its own, that of the root. 0: unknown. */
-static int32_t given_keyring(const struct agent *agent, const struct agent_quiesce *quiesce)
+/* The session's keyring is that of whoever starts it. A process without one gets its user's,
+ * and every user namespace has one of those: in a restored program's it is that of the
+ * program's first process. Returns 0 when there is none.
+ */
+static long given_keyring(const struct agent *agent, const struct agent_quiesce *quiesce,
+                          pid_t base)
 {
-    const struct agent_peer *root;
-    long session;
+    const struct agent_peer *root = agent_quiesce_peer(quiesce, agent->root);
 
-    if (agent->restore) {
-        root = agent_quiesce_peer(quiesce, agent->root);
+    if (!is_same_file(getpid(), base, "ns/user"))
         return root ? root->hello.session_keyring : 0;
-    }
-    session = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
-    return session > 0 ? (int32_t)session : 0;
+    return syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
 }
 
-static const char *own_keyring(const struct stint_ckpt_hello *hello, int32_t given)
+/* Which of its keyrings is the program's own, or NULL. */
+static const char *own_keyring(const struct stint_ckpt_hello *hello, long given)
 {
     if (hello->keyrings & STINT_KEYRING_PROCESS)
         return "process";
@@ -208,7 +208,7 @@ int agent_confined_check(const struct agent *agent, const struct agent_quiesce *
 {
     const struct agent_procs *procs = agent_quiesce_procs(quiesce);
     pid_t base = agent_confined_base(agent);
-    int32_t given = given_keyring(agent, quiesce);
+    long given = base > 0 ? given_keyring(agent, quiesce, base) : 0;
     char what[256];
 
     for (size_t i = 0; i < procs->count && base > 0; i++) {
