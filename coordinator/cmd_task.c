@@ -55,6 +55,7 @@ enum task_variable {
     TASK_CHECKPOINT_DIR,
     TASK_KEEP,
     TASK_MARGIN,
+    TASK_UNSUPPORTED,
     TASK_RESTART_FROM,
     TASK_BEFORE, /* set by a failed attempt: only generations below this one */
     TASK_VARIABLES,
@@ -67,11 +68,12 @@ static const char *const variable_names[TASK_VARIABLES] = {
     [TASK_CHECKPOINT_DIR] = PREFIX "CHECKPOINT_DIR",
     [TASK_KEEP] = PREFIX "CHECKPOINT_KEEP",
     [TASK_MARGIN] = PREFIX "CHECKPOINT_MARGIN",
+    [TASK_UNSUPPORTED] = PREFIX "CHECKPOINT_ON_UNSUPPORTED",
     [TASK_RESTART_FROM] = PREFIX "RESTART_FROM",
     [TASK_BEFORE] = PREFIX "BEFORE",
 };
 
-#define COORDINATOR_ARGS_MAX 10
+#define COORDINATOR_ARGS_MAX 12
 #define LOCK_WAIT_MS         60000
 #define LOCK_POLL_MS         100
 
@@ -166,6 +168,10 @@ static int coordinator_args(struct task *task, struct stint_err *err)
     if (task->value[TASK_KEEP]) {
         *arg++ = (char *)"--keep";
         *arg++ = task->value[TASK_KEEP];
+    }
+    if (task->value[TASK_UNSUPPORTED]) {
+        *arg++ = (char *)"--on-unsupported";
+        *arg++ = task->value[TASK_UNSUPPORTED];
     }
     *arg = NULL;
     return 0;

@@ -33,6 +33,10 @@ static const struct {
                        "time",
                        "begin the last checkpoint this long before the time limit "
                        "(default: by what checkpoints have taken)"},
+    [OPTION_UNSUPPORTED] = {"checkpoint-on-unsupported", "CHECKPOINT_ON_UNSUPPORTED",
+                            "checkpoint_on_unsupported", "refuse|ignore",
+                            "what cannot be restored makes a checkpoint fail by its name "
+                            "(refuse, the default), or is left out (ignore)"},
     [OPTION_RESTART_FROM] = {"restart-from", "RESTART_FROM", "restart_from", "dir|jobid",
                              "instead of starting the job's program, go on from the "
                              "newest checkpoint in dir, or of that job"},
@@ -115,6 +119,10 @@ int option_check(enum option_id id, const char *value, struct stint_err *err)
         break;
     case OPTION_KEEP:
         rc = check_number(value, err);
+        break;
+    case OPTION_UNSUPPORTED:
+        if (strcmp(value, "refuse") != 0 && strcmp(value, "ignore") != 0)
+            rc = stint_err_set(err, -EINVAL, "it is refuse or ignore, not \"%.64s\".", value);
         break;
     case OPTION_DIR:
     case OPTION_RESTART_FROM:

@@ -19,6 +19,7 @@ enum option_id {
     OPTION_DIR,
     OPTION_KEEP,
     OPTION_MARGIN,
+    OPTION_UNSUPPORTED,
     OPTION_RESTART_FROM,
     OPTION_COUNT,
 };

@@ -85,9 +85,32 @@ like "a bad value in the environment is refused, too" \
     'stint: --checkpoint-interval: .x. is no duration'
 is "--checkpoint-keep=0 is refused" \
     "$(as_slurm sbatch --checkpoint-keep=0 look.sh 2>&1 | grep -c 'stint: --checkpoint-keep')" 1
+is "--checkpoint-on-unsupported=maybe is refused" \
+    "$(as_slurm sbatch --checkpoint-on-unsupported=maybe look.sh 2>&1 |
+        grep -c 'stint: --checkpoint-on-unsupported')" 1
 like "an option without effect is said to be one" \
     "$(as_slurm sbatch --checkpoint-keep=3 look.sh 2>&1)" \
     'stint: --checkpoint-keep has no effect without --checkpoint-interval'
+
+cat >"$T/run/unsupported.sh" <<'END'
+#!/bin/bash
+mkfifo fifo && exec 9<>fifo && rm fifo
+: >holds
+until [ -e go ]; do sleep 0.1; done
+END
+for how in refuse ignore; do
+    rm -f "$T/run/holds" "$T/run/go"
+    submit --checkpoint-interval=1h --checkpoint-on-unsupported=$how unsupported.sh
+    wait_for 60 test -e "$T/run/holds"
+    if [ $how = refuse ]; then
+        fails "--checkpoint-on-unsupported=refuse" 1 as_slurm stint checkpoint "$JOB"
+    else
+        ok "--checkpoint-on-unsupported=ignore" as_slurm stint checkpoint "$JOB"
+        like "it says what it leaves out" "$(cat "$T/run/err")" 'descriptor 9: .* left out'
+    fi
+    : >"$T/run/go"
+    slurm_wait_end 60
+done
 
 like "srun: a step of one task is an agent" \
     "$(as_slurm srun --checkpoint-interval=60 ./look.sh)" 'parent stint-task'
