@@ -126,6 +126,7 @@ bool agent_diagnose_nature(pid_t base, const struct agent_proc *proc,
                            const struct agent_procs *procs, struct agent_diagnosis *why)
 {
     pid_t tracer = agent_proc_tracer(proc->pid);
+    uid_t user = geteuid();
     char what[256];
 
     if (tracer > 0 && tracer != getpid())
@@ -135,6 +136,10 @@ bool agent_diagnose_nature(pid_t base, const struct agent_proc *proc,
         return say(why, AGENT_REFUSED, true,
                    "has ended its main thread while others run on, which is not supported "
                    "yet");
+    if (agent_proc_user(proc->pid, &user) == 0 && user != geteuid())
+        return say(why, AGENT_REFUSED, true,
+                   "runs as another user (uid %u), which is not supported: start `stint "
+                   "launch` as that user", (unsigned)user);
     if (agent_diagnosis_is_outsider(proc->comm))
         return say(why, AGENT_RETRY, false,
                    "is running: it talks to daemons outside of the job; a checkpoint is "

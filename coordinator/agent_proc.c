@@ -90,6 +90,11 @@ int agent_proc_read(pid_t pid, struct agent_proc *proc)
     return 0;
 }
 
+bool agent_proc_is_zombie(const struct agent_proc *proc)
+{
+    return (proc->state == 'Z' || proc->state == 'X') && proc->nthreads <= 1;
+}
+
 /* Runs the process an executable of ours, from its file or from anonymous memory? Where
  * the link may not be read, the name has to do: a restorer's processes have changed
  * their credentials, which makes the kernel close their /proc entries. */
@@ -246,12 +251,28 @@ pid_t agent_proc_tracer(pid_t pid)
     return tracer > 0 ? tracer : 0;
 }
 
+int agent_proc_user(pid_t pid, uid_t *user)
+{
+    char status[8192];
+    const char *line;
+    unsigned effective;
+
+    if (read_file(pid, "status", status, sizeof(status)) <= 0)
+        return -ESRCH;
+    line = strstr(status, "\nUid:");
+    if (!line || sscanf(line, "\nUid: %*u %u", &effective) != 1)
+        return -ESRCH;
+    *user = effective;
+    return 0;
+}
+
 /* Does the process map a file of that name? Returns 1, 0 or -errno. */
 static int maps_file(pid_t pid, const char *name)
 {
     STINT_AUTO_FCLOSE FILE *maps = NULL;
     STINT_AUTO_FREE char *line = NULL;
     size_t room = 0;
+    bool ends = true; /* a process that ends has no memory any more */
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
@@ -259,10 +280,11 @@ static int maps_file(pid_t pid, const char *name)
     if (!maps)
         return errno == ENOENT ? -ESRCH : -errno;
     while (errno = 0, getline(&line, &room, maps) > 0) {
+        ends = false;
         if (strstr(line, name))
             return 1;
     }
-    return errno ? -errno : 0;
+    return errno ? -errno : ends ? -ESRCH : 0;
 }
 
 int agent_proc_has_runtime(pid_t pid)

@@ -18,7 +18,7 @@ struct agent_proc {
     pid_t pid, ppid, pgid, sid; /* as the agent sees them */
     char state;                 /* as in proc(5): R S D T t Z X */
     char comm[16];
-    int nthreads;   /* 0 in a real zombie */
+    int nthreads;   /* 0 or 1 in a zombie */
     int exit_code;  /* of a zombie, as wait(2) gives it */
     uint64_t start; /* with the pid: which process it is */
 };
@@ -47,6 +47,9 @@ int agent_proc_scan(const struct agent_scan *scan, struct agent_procs *procs,
 /* Read one process. Returns 0, or -ESRCH when it is gone. */
 int agent_proc_read(pid_t pid, struct agent_proc *proc);
 
+/* Has it ended altogether, not only its main thread? */
+bool agent_proc_is_zombie(const struct agent_proc *proc);
+
 /* Ids as the process itself sees them; pgid and sid are 0 where they lie outside its
  * PID namespace. */
 struct agent_inner {
@@ -58,6 +61,9 @@ int agent_proc_inner(pid_t pid, struct agent_inner *inner);
 
 /* Pid of the tracer, 0 = none or gone. */
 pid_t agent_proc_tracer(pid_t pid);
+
+/* Whose rights it has (its effective user), as seen from here. Returns 0 or -ESRCH. */
+int agent_proc_user(pid_t pid, uid_t *user);
 
 /* Does the process map libstint.so? Returns 1, 0, or -errno (-EACCES: it has made
  * itself undumpable). */

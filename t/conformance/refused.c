@@ -89,6 +89,34 @@ CASE(changed_root)
     reap(pid);
 }
 
+static void as_another(void *arg)
+{
+    const int *pipe = arg;
+    char byte = 0;
+
+    SYS(setuid(33));
+    SYS(write(pipe[1], &byte, 1));
+    while (1)
+        pause();
+}
+
+CASE(another_user)
+{
+    int ends[2], status;
+    char byte;
+    pid_t pid;
+
+    if (geteuid() != 0)
+        skip("needs root");
+    SYS(pipe(ends));
+    pid = child(as_another, ends);
+    CHECK_EQ(read(ends[0], &byte, 1), 1);
+    hold();
+    SYS(kill(pid, SIGTERM));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(WTERMSIG(status), SIGTERM);
+}
+
 CASE(userfault_descriptor)
 {
     int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
