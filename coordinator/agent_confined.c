@@ -98,16 +98,31 @@ static bool are_one(int type, pid_t a, pid_t b)
     return syscall(SYS_kcmp, a, b, type, 0, 0) == 0;
 }
 
-/* A vfork child shares its parent's memory, and the parent sleeps until its exec. */
+/* A vfork child shares its parent's memory, and the parent sleeps until its exec. What the
+ * scan has seen of the parent may be older than that. */
 static bool is_vfork(const struct agent_proc *child, const struct agent_proc *parent)
 {
-    return child->ppid == parent->pid && parent->state == 'D';
+    struct agent_proc now;
+
+    return child->ppid == parent->pid
+           && (agent_proc_read(parent->pid, &now) < 0 || now.state == 'D');
+}
+
+/* Two that end are alike in having nothing. */
+static bool lives(const struct agent_proc *proc)
+{
+    struct agent_proc now;
+
+    return agent_proc_read(proc->pid, &now) == 0 && !agent_proc_is_zombie(&now);
 }
 
 static bool share(const struct agent_proc *a, const struct agent_proc *b, size_t i)
 {
-    return are_one(shares[i].type, a->pid, b->pid)
-           && !(shares[i].type == KCMP_VM && (is_vfork(a, b) || is_vfork(b, a)));
+    if (!are_one(shares[i].type, a->pid, b->pid) || !lives(a) || !lives(b))
+        return false;
+    return shares[i].type != KCMP_VM
+           || (!is_vfork(a, b) && !is_vfork(b, a)
+               && are_one(KCMP_VM, a->pid, b->pid)); /* not executed since */
 }
 
 /* clone(2) makes it the child or, with CLONE_PARENT, the brother of whom it shares with. */
@@ -123,7 +138,7 @@ static bool shares_with_another(const struct agent_proc *proc, const struct agen
         const struct agent_proc *other = &procs->list[n];
         struct agent_inner inner = {.pid = other->pid};
 
-        if (other->pid == proc->pid || other->nthreads == 0 || !is_near(proc, other))
+        if (other->pid == proc->pid || agent_proc_is_zombie(other) || !is_near(proc, other))
             continue;
         for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
             if (!share(proc, other, i))
@@ -216,7 +231,7 @@ int agent_confined_check(const struct agent *agent, const struct agent_quiesce *
         const struct agent_peer *peer = agent_quiesce_peer(quiesce, proc->pid);
         const char *keyring = peer ? own_keyring(&peer->hello, given) : NULL;
 
-        if (proc->nthreads == 0)
+        if (agent_proc_is_zombie(proc))
             continue; /* a zombie has none of it any more */
         if (agent_confined_why(base, proc, procs, what, sizeof(what)))
             return refuse(proc, what, err);

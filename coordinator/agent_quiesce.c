@@ -339,11 +339,6 @@ static void ask(const struct agent_quiesce *quiesce, const struct agent_proc *pr
 
 /* --- scans ----------------------------------------------------------------- */
 
-static bool is_zombie(const struct agent_proc *proc)
-{
-    return (proc->state == 'Z' || proc->state == 'X') && proc->nthreads <= 1;
-}
-
 /* Look at one process of the scan. Returns 1 when it stands still (or is a zombie), 2
  * when it is left out, 0 when it has been asked, -1 when the quiesce has failed. */
 static int visit(struct agent_quiesce *quiesce, const struct agent_proc *proc, int64_t now)
@@ -351,7 +346,7 @@ static int visit(struct agent_quiesce *quiesce, const struct agent_proc *proc, i
     struct agent_peer *peer;
     struct silent *silent;
 
-    if (is_zombie(proc))
+    if (agent_proc_is_zombie(proc))
         return 1;
     peer = agent_quiesce_peer(quiesce, proc->pid);
     if (peer && peer->start == proc->start) {
@@ -401,7 +396,7 @@ static int wait_for_outsider(struct agent_quiesce *quiesce, const struct agent_p
         const struct agent_proc *proc = &procs->list[i];
         struct silent *silent;
 
-        if (is_zombie(proc) || !agent_diagnosis_is_outsider(proc->comm))
+        if (agent_proc_is_zombie(proc) || !agent_diagnosis_is_outsider(proc->comm))
             continue;
         silent = silent_of(quiesce, proc);
         if (silent && judge(quiesce, proc, silent, now))
@@ -429,7 +424,7 @@ static int visit_all(struct agent_quiesce *quiesce, struct agent_procs *procs)
 
         /* A command of ours in the program waits for this very checkpoint: after a restart
          * it will have ended well. */
-        if (!is_zombie(&procs->list[i]) && agent_proc_is_client(procs->list[i].pid)) {
+        if (!agent_proc_is_zombie(&procs->list[i]) && agent_proc_is_client(procs->list[i].pid)) {
             procs->list[i].state = 'Z';
             procs->list[i].nthreads = 0;
             procs->list[i].exit_code = 0;

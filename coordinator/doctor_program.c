@@ -191,17 +191,12 @@ static pid_t inner_of(const struct agent_proc *proc)
     return inner.pid;
 }
 
-static bool is_zombie(const struct agent_proc *proc)
-{
-    return (proc->state == 'Z' || proc->state == 'X') && proc->nthreads <= 1;
-}
-
 static bool is_gone(const struct agent_proc *proc)
 {
     int error = errno;
     struct agent_proc now;
     bool gone = agent_proc_read(proc->pid, &now) < 0 || now.start != proc->start
-                || is_zombie(&now);
+                || agent_proc_is_zombie(&now);
 
     errno = error;
     return gone;
@@ -333,7 +328,7 @@ static void look_at_one(struct visit *visit, const struct agent_proc *proc, bool
     struct agent_diagnosis why;
     struct stint_err err;
 
-    if (is_zombie(proc))
+    if (agent_proc_is_zombie(proc))
         return;
     if (geteuid() != 0 && user_of(proc->pid) != geteuid()) {
         doctor_say(visit->doctor, "process", DOCTOR_REFUSED,
