@@ -173,7 +173,8 @@ struct stint_resume {
     uint64_t ucontext;
     uint64_t hole_start, hole_len; /* 0, 0 in threads other than the leader */
     uint32_t nthreads;             /* in the process */
-    uint32_t leader;               /* 1 in the thread with tid == pid */
+    uint32_t leader;               /* 1 in the thread with tid == pid; if that has ended,
+                                    * in another one */
     uint64_t generation;           /* restored from */
 };
 

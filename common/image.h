@@ -117,6 +117,8 @@ struct stint_process {
 
 #define STINT_THREAD_LEADER  1u /* tid == pid */
 #define STINT_THREAD_URG_BLK 2u /* the program had SIGURG blocked; see runtime/ */
+#define STINT_THREAD_ENDED   4u /* the leader, which has ended while others run on: only tid,
+                                 * comm and exit_code count */
 
 struct stint_thread {
     int32_t tid;
@@ -142,7 +144,8 @@ struct stint_thread {
     uint8_t affinity[128];
     uint32_t cap_effective[2], cap_permitted[2], cap_inheritable[2];
     uint64_t sigmask; /* what the frame restores */
-    uint64_t reserved[8];
+    uint64_t exit_code; /* of one that has ended, as exit(2) got it */
+    uint64_t reserved[7];
 };
 
 struct stint_sigaction {

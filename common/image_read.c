@@ -357,7 +357,7 @@ static int check_process_image(const struct stint_image *image, struct stint_err
 {
     const struct stint_process *process = stint_image_process(image);
     struct stint_image_record rec;
-    uint32_t threads = 0;
+    uint32_t threads = 0, live = 0;
     size_t cursor = 0;
     int r;
 
@@ -369,9 +369,10 @@ static int check_process_image(const struct stint_image *image, struct stint_err
         if ((threads == 0) != (thread->tid == process->pid) || thread->tid <= 0 ||
             thread->affinity_len > sizeof(thread->affinity))
             return bad(image, err, "its threads make no sense");
+        live += !(thread->flags & STINT_THREAD_ENDED);
         threads++;
     }
-    if (threads == 0 || threads != process->nthreads)
+    if (live == 0 || live + 1 < threads || threads != process->nthreads)
         return bad(image, err, "the number of its threads is wrong");
     if (!stint_image_find(image, STINT_REC_SIGACTIONS, NULL) ||
         !stint_image_find(image, STINT_REC_EXE, NULL) ||

@@ -39,7 +39,7 @@ static bool is_same_file(pid_t a, pid_t b, const char *name)
     struct stat of_a, of_b;
 
     snprintf(path_a, sizeof(path_a), "/proc/%d/%s", (int)a, name);
-    snprintf(path_b, sizeof(path_b), "/proc/%d/%s", (int)b, name);
+    snprintf(path_b, sizeof(path_b), "/proc/%d/%s", (int)agent_proc_task(b), name);
     return stat(path_a, &of_a) < 0 || stat(path_b, &of_b) < 0
            || (of_a.st_ino == of_b.st_ino && of_a.st_dev == of_b.st_dev);
 }
@@ -95,7 +95,7 @@ static const struct {
 
 static bool are_one(int type, pid_t a, pid_t b)
 {
-    return syscall(SYS_kcmp, a, b, type, 0, 0) == 0;
+    return syscall(SYS_kcmp, agent_proc_task(a), agent_proc_task(b), type, 0, 0) == 0;
 }
 
 /* A vfork child shares its parent's memory, and the parent sleeps until its exec. What the

@@ -209,7 +209,7 @@ int agent_contents_add_mapped(struct agent_objects *all, const struct agent_memb
     char path[64];
     int ret = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int)member->pid);
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)agent_proc_task(member->pid));
     maps = fopen(path, "re");
     if (!maps)
         return stint_err_set(err, -errno, "read the mappings of process %d (%s)",

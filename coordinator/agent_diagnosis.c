@@ -115,7 +115,7 @@ bool agent_diagnose_program(pid_t pid, struct agent_diagnosis *why)
     STINT_AUTO_CLOSE int fd = -1;
     char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)agent_proc_task(pid));
     fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd >= 0 && agent_diagnose_file(fd, why);
 }
@@ -132,10 +132,6 @@ bool agent_diagnose_nature(pid_t base, const struct agent_proc *proc,
     if (tracer > 0 && tracer != getpid())
         return say(why, AGENT_RETRY, true,
                    "is traced by process %d (a debugger, strace): end that", (int)tracer);
-    if (proc->state == 'Z')
-        return say(why, AGENT_REFUSED, true,
-                   "has ended its main thread while others run on, which is not supported "
-                   "yet");
     if (agent_proc_user(proc->pid, &user) == 0 && user != geteuid())
         return say(why, AGENT_REFUSED, true,
                    "runs as another user (uid %u), which is not supported: start `stint "

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_proc.h"
 
 int agent_fdinfo_read(pid_t pid, int fd, char **text, struct stint_err *err)
 {
@@ -21,7 +22,7 @@ int agent_fdinfo_read(pid_t pid, int fd, char **text, struct stint_err *err)
     ssize_t n = 1;
 
     if (pid)
-        snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
+        snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)agent_proc_task(pid), fd);
     else
         snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
     file = open(path, O_RDONLY | O_CLOEXEC);

@@ -132,7 +132,7 @@ static int describe_member(struct agent_group *group, struct agent *agent,
     memcpy(record->comm, proc->comm, sizeof(record->comm));
     if (inner.pid > group->record.last_pid)
         group->record.last_pid = inner.pid;
-    if (proc->state == 'Z' || proc->state == 'X') {
+    if (agent_proc_is_zombie(proc)) {
         record->state = STINT_MEMBER_ZOMBIE;
         record->exit_status = proc->exit_code;
     } else {

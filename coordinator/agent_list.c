@@ -56,7 +56,7 @@ static json_t *list(struct agent *agent)
         struct agent_inner inner = {.pid = proc->pid};
         char program[NAME_MAX + 1];
 
-        if (proc->state == 'Z' || proc->state == 'X')
+        if (agent_proc_is_zombie(proc))
             continue;
         (void)agent_proc_inner(proc->pid, &inner); /* gone: then the outer number will do */
         agent_list_program(proc->pid, proc->comm, program, sizeof(program));

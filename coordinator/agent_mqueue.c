@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_proc.h"
 #include "common/image_write.h"
 #include "coordinator/agent_fdinfo.h"
 #include "coordinator/agent_group.h"
@@ -110,7 +111,7 @@ static int look_at_process(struct agent_mqueues *queues, pid_t pid, dev_t dev)
     const struct dirent *entry;
     char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)agent_proc_task(pid));
     dir = opendir(path);
     while (dir && (entry = readdir(dir))) {
         struct stat st;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_proc.h"
 
 /* The user namespace first: it gives the right to the other. */
 int agent_namespace_enter_ipc(pid_t pid, struct stint_err *err)
@@ -24,7 +25,7 @@ int agent_namespace_enter_ipc(pid_t pid, struct stint_err *err)
         snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
         if (stat(path, &own) < 0)
             own.st_ino = 0;
-        snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, names[i]);
+        snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)agent_proc_task(pid), names[i]);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &theirs) < 0)
             return stint_err_set(err, -errno, "open %s", path);

@@ -95,6 +95,27 @@ bool agent_proc_is_zombie(const struct agent_proc *proc)
     return (proc->state == 'Z' || proc->state == 'X') && proc->nthreads <= 1;
 }
 
+pid_t agent_proc_task(pid_t pid)
+{
+    STINT_AUTO_CLOSEDIR DIR *dir = NULL;
+    struct agent_proc proc;
+    struct dirent *entry;
+    char path[64];
+
+    if (agent_proc_read(pid, &proc) < 0 || proc.state != 'Z' || agent_proc_is_zombie(&proc))
+        return pid;
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        pid_t tid = (pid_t)atoi(entry->d_name);
+
+        if (tid > 0 && tid != pid && agent_proc_read(tid, &proc) == 0 && proc.state != 'Z'
+            && proc.state != 'X')
+            return tid;
+    }
+    return pid;
+}
+
 /* Runs the process an executable of ours, from its file or from anonymous memory? Where
  * the link may not be read, the name has to do: a restorer's processes have changed
  * their credentials, which makes the kernel close their /proc entries. */
@@ -275,7 +296,7 @@ static int maps_file(pid_t pid, const char *name)
     bool ends = true; /* a process that ends has no memory any more */
     char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)agent_proc_task(pid));
     maps = fopen(path, "re");
     if (!maps)
         return errno == ENOENT ? -ESRCH : -errno;
@@ -341,7 +362,7 @@ static void read_clocks(pid_t pid, struct agent_clocks *offset)
     long long seconds, nanoseconds;
 
     memset(offset, 0, sizeof(*offset));
-    if (read_file(pid, "timens_offsets", text, sizeof(text)) <= 0)
+    if (read_file(agent_proc_task(pid), "timens_offsets", text, sizeof(text)) <= 0)
         return;
     line = strstr(text, "monotonic");
     if (line && sscanf(line, "monotonic %lld %lld", &seconds, &nanoseconds) == 2)

@@ -47,6 +47,10 @@ int agent_proc_scan(const struct agent_scan *scan, struct agent_procs *procs,
 /* Read one process. Returns 0, or -ESRCH when it is gone. */
 int agent_proc_read(pid_t pid, struct agent_proc *proc);
 
+/* A thread of the process that lives: its main thread, or another when that has ended.
+ * Most files of /proc/PID end with the main thread; those of /proc/TID are the same. */
+pid_t agent_proc_task(pid_t pid);
+
 /* Has it ended altogether, not only its main thread? */
 bool agent_proc_is_zombie(const struct agent_proc *proc);
 

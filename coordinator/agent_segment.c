@@ -224,7 +224,7 @@ int agent_segments_read(struct agent_segments *segments, const struct agent_proc
     char path[64];
     int ret = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int)proc->pid);
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)agent_proc_task(proc->pid));
     maps = fopen(path, "re");
     if (!maps && errno == EACCES) {
         stint_err_set(err, -ENOTSUP,

@@ -30,6 +30,7 @@ struct thread {
     bool watched;  /* its system calls are: it may be about to leave */
     bool leaving;  /* it has called rt_sigreturn */
     bool let_go;   /* not ours any more: it has left, or ended */
+    uint64_t mask; /* the program's, when it was stopped; 0: unknown */
 };
 
 struct agent_stopped {
@@ -109,8 +110,26 @@ static int wait_for_stop(pid_t tid, int *status)
     }
 }
 
+static int set_mask(pid_t tid, uint64_t mask)
+{
+    return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+/* A thread that blocks SIGURG was made to hear it (agent_unblock.h). Where nothing came of
+ * that the runtime has not put it back. */
+static void block_again(const struct thread *thread)
+{
+    uint64_t mask;
+
+    if (thread->mask & BIT(SIGURG)
+        && ptrace(PTRACE_GETSIGMASK, thread->tid, sizeof(mask), &mask) == 0
+        && !(mask & BIT(SIGURG)))
+        (void)set_mask(thread->tid, mask | BIT(SIGURG)); /* killed meanwhile */
+}
+
 static void let_go(struct thread *thread)
 {
+    block_again(thread);
     /* One that was killed meanwhile is not there to be let go. */
     (void)ptrace(PTRACE_DETACH, thread->tid, NULL, NULL);
     thread->let_go = true;
@@ -120,11 +139,6 @@ static void run_on(struct thread *thread, int signo)
 {
     (void)ptrace(thread->watched ? PTRACE_SYSCALL : PTRACE_CONT, thread->tid, NULL,
                  (long)signo); /* killed meanwhile: its end is the next event */
-}
-
-static int set_mask(pid_t tid, uint64_t mask)
-{
-    return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
 /* From HELD to INSIDE; SIGURG is pending. What is pending besides would be delivered
@@ -212,7 +226,13 @@ static int hold(struct agent_stopped *stopped, pid_t tid)
     ret = wait_for_stop(tid, &status);
     if (ret < 0)
         return -EAGAIN;
-    return is_event(status) && is_stop_signal(WSTOPSIG(status)) ? 0 : -EAGAIN;
+    if (!is_event(status) || !is_stop_signal(WSTOPSIG(status)))
+        return -EAGAIN;
+    return ptrace(PTRACE_GETSIGMASK, tid, sizeof(uint64_t),
+                  &stopped->threads[stopped->nthreads - 1].mask)
+                   < 0
+               ? -EAGAIN
+               : 0;
 }
 
 static int hold_all(struct agent_stopped *stopped)
@@ -316,6 +336,7 @@ int agent_stopped_carry(struct agent *agent, pid_t pid, struct stint_err *err)
     agent->stopped = stopped;
     for (size_t i = 0; i < stopped->nthreads; i++) {
         stopped->threads[i].inside = true;
+        stopped->threads[i].mask = 0; /* the restorer's */
         run_on(&stopped->threads[i], 0);
     }
     return 0;

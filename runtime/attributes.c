@@ -33,7 +33,7 @@ static void read_layout(struct stint_process *process)
     char text[2048];
     const char *p;
 
-    if (stint_text_read("/proc/self/stat", text, sizeof(text)) <= 0
+    if (stint_text_read("/proc/thread-self/stat", text, sizeof(text)) <= 0
         || !(p = strrchr(text, ')')))
         return;
     p += 2;
@@ -87,6 +87,15 @@ static uint32_t flag_if(long value, uint32_t flag)
     return value > 0 ? flag : 0;
 }
 
+static bool has_main_thread(const struct capture *capture)
+{
+    const struct slot *slot = capture->session->slots;
+
+    while (slot && !(slot->thread.flags & STINT_THREAD_LEADER))
+        slot = slot->next;
+    return slot != NULL;
+}
+
 static void write_process(struct capture *capture, struct writer *writer)
 {
     struct stint_process process = {0};
@@ -116,7 +125,7 @@ static void write_process(struct capture *capture, struct writer *writer)
         if (text[0] == '-')
             process.oom_score_adj = -process.oom_score_adj;
     }
-    process.nthreads = capture->session->nthreads;
+    process.nthreads = capture->session->nthreads + !has_main_thread(capture);
     read_layout(&process);
     process.resume_fn = stint_signal_resume_address();
     process.realtime_ns = clock_ns(CLOCK_REALTIME);
@@ -127,9 +136,33 @@ static void write_process(struct capture *capture, struct writer *writer)
     writer_record(writer, STINT_REC_PROCESS, &process, sizeof(process), NULL, 0);
 }
 
+/* It has ended: what is left of it is a name and an exit code, the last field of stat. */
+static void write_ended_thread(struct capture *capture, struct writer *writer)
+{
+    struct stint_thread thread = {.flags = STINT_THREAD_LEADER | STINT_THREAD_ENDED};
+    const char *open, *close, *last;
+    char path[64];
+
+    thread.tid = (int32_t)raw_syscall(SYS_getpid);
+    stint_text_task_path(path, sizeof(path), thread.tid, "stat");
+    if (stint_text_read(path, capture->text, CAPTURE_TEXT_BYTES) > 0
+        && (open = strchr(capture->text, '(')) && (close = strrchr(capture->text, ')'))
+        && (last = strrchr(close, ' '))) {
+        size_t len = (size_t)(close - open - 1);
+
+        memcpy(thread.comm, open + 1, len < sizeof(thread.comm) ? len : sizeof(thread.comm) - 1);
+        last++;
+        thread.exit_code = stint_text_decimal(&last) >> 8;
+    }
+    writer_record(writer, STINT_REC_THREAD, &thread, sizeof(thread), NULL, 0);
+}
+
 static void write_threads(struct capture *capture, struct writer *writer)
 {
     struct slot *slot;
+
+    if (!has_main_thread(capture))
+        write_ended_thread(capture, writer);
 
     for (slot = capture->session->slots; slot; slot = slot->next)
         if (slot->thread.flags & STINT_THREAD_LEADER)
@@ -150,6 +183,16 @@ static void take_pending(struct capture *capture, struct slot *slot, struct pend
     slot->pending = list;
     if (stint_signal_command(slot, SLOT_TAKE_PENDING) < 0)
         list->count = 0; /* it answers as long as it lives */
+}
+
+/* The kernel gives signals of the process back to its main thread only. */
+bool attributes_are_out_of_reach(struct capture *capture)
+{
+    const uint64_t urg = 1ull << (SIGURG - 1);
+    int32_t self = capture->session->self->thread.tid;
+
+    return !has_main_thread(capture)
+           && stint_thread_pending_mask(self, true, capture->text, CAPTURE_TEXT_BYTES) & ~urg;
 }
 
 /* Signals that are pending now, process-wide ones by way of the main thread. */
@@ -311,14 +354,14 @@ static void write_paths(struct capture *capture, struct writer *writer)
     struct stat st;
     size_t len;
 
-    len = read_link("/proc/self/cwd", path, CAPTURE_TEXT_BYTES);
+    len = read_link("/proc/thread-self/cwd", path, CAPTURE_TEXT_BYTES);
     if (len)
         writer_record(writer, STINT_REC_CWD, NULL, 0, path, len);
-    len = read_link("/proc/self/root", path, CAPTURE_TEXT_BYTES);
+    len = read_link("/proc/thread-self/root", path, CAPTURE_TEXT_BYTES);
     if (len > 2)
         writer_record(writer, STINT_REC_ROOT, NULL, 0, path, len);
-    len = read_link("/proc/self/exe", path, CAPTURE_TEXT_BYTES);
-    if (len && raw_syscall(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &st, 0) == 0) {
+    len = read_link("/proc/thread-self/exe", path, CAPTURE_TEXT_BYTES);
+    if (len && raw_syscall(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/exe", &st, 0) == 0) {
         id = (struct stint_file_id){
             .dev = st.st_dev, .ino = st.st_ino, .size = (uint64_t)st.st_size,
             .mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec};
@@ -339,7 +382,7 @@ void attributes_write(struct capture *capture, struct writer *writer)
     write_itimers(writer);
     write_timers(capture, writer);
     write_paths(capture, writer);
-    n = stint_text_read("/proc/self/auxv", capture->text, CAPTURE_TEXT_BYTES);
+    n = stint_text_read("/proc/thread-self/auxv", capture->text, CAPTURE_TEXT_BYTES);
     if (n > 0)
         writer_record(writer, STINT_REC_AUXV, NULL, 0, capture->text, (size_t)n);
     stint_arch_get_cpu(&cpu);

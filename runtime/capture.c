@@ -327,7 +327,7 @@ static int store_regions(struct capture *capture, struct writer *writer)
     struct store store = {.writer = writer};
     int ret = 0;
 
-    scan.fd = stint_text_open("/proc/self/pagemap");
+    scan.fd = stint_text_open("/proc/thread-self/pagemap");
     if (scan.fd < 0)
         return fail(capture, scan.fd, "cannot open /proc/self/pagemap", NULL);
     for (size_t i = 0; ret == 0 && i < capture->nregions; i++) {
@@ -372,7 +372,7 @@ int capture_process(struct capture *capture,
 {
     struct writer writer;
     struct mapping_walk walk = {.capture = capture, .writer = &writer};
-    int mem_fd = stint_text_open("/proc/self/mem");
+    int mem_fd = stint_text_open("/proc/thread-self/mem");
     int ret;
 
     writer_init(&writer, fd, mem_fd, capture->staging, capture->meta, capture->meta_max);
@@ -380,8 +380,12 @@ int capture_process(struct capture *capture,
     capture->nregions = 0;
     capture->mapped_len = 0;
     attributes_write(capture, &writer);
-    ret = stint_maps_walk("/proc/self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_mapping,
-                          &walk);
+    ret = attributes_are_out_of_reach(capture)
+              ? fail(capture, -EAGAIN, "its main thread has ended, and signals are pending", NULL)
+              : 0;
+    if (ret == 0)
+        ret = stint_maps_walk("/proc/thread-self/smaps", capture->text, CAPTURE_TEXT_BYTES,
+                              capture->entry, visit_mapping, &walk);
     if (ret < 0 && !capture->reason[0])
         fail(capture, ret, "cannot read /proc/self/smaps", NULL);
     if (ret == 0) {
@@ -440,7 +444,7 @@ int capture_segment(struct capture *capture,
     struct writer writer;
     struct store store = {.writer = &writer};
     bool resident_only = pages_nothing_swapped(capture->text, CAPTURE_TEXT_BYTES);
-    int mem_fd = stint_text_open("/proc/self/mem");
+    int mem_fd = stint_text_open("/proc/thread-self/mem");
     uint64_t stored_to = 0;
     int ret;
 
@@ -448,7 +452,7 @@ int capture_segment(struct capture *capture,
     writer.limit = capture->fsize.max;
     capture->nregions = 0;
     writer_record(&writer, STINT_REC_SHARED, &record, sizeof(record), NULL, 0);
-    ret = stint_maps_walk("/proc/self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_segment,
+    ret = stint_maps_walk("/proc/thread-self/smaps", capture->text, CAPTURE_TEXT_BYTES, capture->entry, visit_segment,
                           &walk);
     writer_begin_extents(&writer);
     for (size_t i = 0; ret == 0 && i < capture->nregions; i++) {

@@ -52,5 +52,7 @@ int capture_segment(struct capture *capture,
 /* attributes.c: records of everything but memory. */
 struct writer;
 void attributes_write(struct capture *capture, struct writer *writer) STINT_HIDDEN;
+/* Are there pending signals of the process that cannot be looked at? */
+bool attributes_are_out_of_reach(struct capture *capture) STINT_HIDDEN;
 
 #endif

@@ -46,7 +46,7 @@ static int discard_image_pages(struct discard *discard)
 
     if (raw_is_error(scratch))
         return (int)scratch;
-    ret = stint_maps_walk("/proc/self/maps", buf, SCRATCH_BYTES - sizeof(struct map_entry),
+    ret = stint_maps_walk("/proc/thread-self/maps", buf, SCRATCH_BYTES - sizeof(struct map_entry),
                           (void *)(buf + SCRATCH_BYTES - sizeof(struct map_entry)),
                           discard_part, discard);
     (void)raw_syscall(SYS_munmap, scratch, SCRATCH_BYTES); /* just mapped */

@@ -175,7 +175,7 @@ static void answer_send_fds(struct conversation *talk)
     struct stint_ckpt_fds packet = {.header = header_of(STINT_CKPT_FDS)};
     char buf[4096] __attribute__((aligned(8)));
     int channel = talk->session->channel;
-    int dir = (int)raw_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
+    int dir = (int)raw_syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/fd",
                                O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long n;
     int ret;

@@ -152,6 +152,17 @@ struct linux_dirent64 {
     char d_name[];
 };
 
+/* The main thread of a process stays in the list when it has ended before the others. */
+static bool has_ended(int32_t tid)
+{
+    char path[64], text[1024];
+    const char *p;
+
+    stint_text_task_path(path, sizeof(path), tid, "stat");
+    return stint_text_read(path, text, sizeof(text)) > 0 && (p = strrchr(text, ')'))
+           && (p[2] == 'Z' || p[2] == 'X');
+}
+
 /* One pass over /proc/self/task. Returns how many siblings are not parked yet,
  * *total counts all threads, *straggler is one that is not parked. */
 static int scan_threads(struct runtime_state *state,
@@ -179,6 +190,10 @@ static int scan_threads(struct runtime_state *state,
             (*total)++;
             if (tid == self || is_parked(state, tid))
                 continue;
+            if (tid == atomic_load(&state->pid) && has_ended(tid)) {
+                (*total)--;
+                continue;
+            }
             unparked++;
             *straggler = tid;
             if (signal)

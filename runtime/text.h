@@ -15,6 +15,7 @@ void stint_text_close(int fd) STINT_HIDDEN;
 
 /* Read a file from its start into buf, at most size - 1 bytes, NUL-terminated.
  * Returns bytes or -errno. */
+/* Files of /proc/self end with the main thread, those of /proc/thread-self do not. */
 long stint_text_read(const char *path, char *buf, size_t size) STINT_HIDDEN;
 
 /* Decimal or hexadecimal number at *p, which moves past it; 0 where there is none. */

@@ -66,7 +66,7 @@ static bool resolve(const char *path, uint32_t mask, struct stint_ckpt_watch *wa
 
     if (fd < 0)
         return false;
-    stint_text_append(link, sizeof(link), &used, "/proc/self/fd/");
+    stint_text_append(link, sizeof(link), &used, "/proc/thread-self/fd/");
     stint_text_append_number(link, sizeof(link), &used, (uint64_t)fd, 10);
     if (raw_syscall(SYS_fstat, fd, &st) == 0)
         n = raw_syscall(SYS_readlink, link, watch->path, sizeof(watch->path) - 1);

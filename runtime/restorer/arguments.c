@@ -318,6 +318,7 @@ static void fill_head(struct blob_args *head, const struct stint_restore *restor
                                              p->process->gid != getgid());
     if (p->member->state == STINT_MEMBER_STOPPED)
         head->stopped = stop_signal(p->member);
+    head->held = 1;
     head->process = *p->process;
     head->generation = p->image->header.generation;
     head->has_rlimits = rlimits != NULL;

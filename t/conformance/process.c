@@ -185,6 +185,43 @@ CASE(orphan_goes_on)
     await("orphan-is-fine");
 }
 
+static void *outlasts_main(void *arg)
+{
+    int signo = 0;
+
+    hold();
+    UNTIL(state_of(getpid()) == 'Z');
+    CHECK_EQ(sigwait(arg, &signo), 0);
+    CHECK_EQ(signo, SIGUSR1);
+    syscall(SYS_exit, 3);
+    return NULL;
+}
+
+static void ends_its_main_thread(void *arg)
+{
+    (void)thread(outlasts_main, arg);
+    syscall(SYS_exit, 3);
+}
+
+/* The process has the exit code of its first thread, since Linux 5.17 of its last one. */
+CASE(exit_code_of_an_ended_main_thread)
+{
+    sigset_t set;
+    pid_t pid;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    SYS(sigprocmask(SIG_BLOCK, &set, NULL));
+    pid = child(ends_its_main_thread, &set);
+    UNTIL(state_of(pid) == 'Z');
+    hold();
+    CHECK_EQ(state_of(pid), 'Z');
+    CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+    SYS(kill(pid, 0));
+    SYS(kill(pid, SIGUSR1));
+    reap_status(pid, 3 << 8);
+}
+
 static volatile sig_atomic_t children_told;
 
 static void on_child(int signo)

@@ -63,7 +63,7 @@ struct blob_args {
     uint32_t change_ids; /* root: the process had the other ids uid and gid */
     uint32_t stopped;   /* was stopped by job control: the signal to stop by, or 0 */
     uint32_t nchildren, children_offset; /* struct blob_stopped_child[] */
-    uint32_t may_go;    /* futex: threads other than the leader wait for it */
+    uint32_t held;      /* futex, 1 at first: threads other than the leader wait for 0 */
     uint32_t has_rlimits, has_itimers;
     uint32_t threads_done; /* futex */
     uint32_t nthreads, threads_offset;   /* struct blob_thread[], leader first */

@@ -114,6 +114,11 @@ void blob_create_threads(struct blob_args *args)
     }
 }
 
+static uint32_t has_ended(const struct blob_thread *thread)
+{
+    return thread->thread.flags & STINT_THREAD_ENDED;
+}
+
 /* --- attributes ------------------------------------------------------------------ */
 
 static void restore_scheduling(const struct stint_thread *t)
@@ -206,9 +211,11 @@ void blob_restore_thread(struct blob_args *args, struct blob_thread *thread)
     const struct stint_thread *t = &thread->thread;
     char *info = BLOB_AT(args, thread->pending_offset, char);
 
-    restore_registers(args, t);
     (void)raw_syscall(SYS_prctl, PR_SET_NAME, t->comm); /* cannot fail */
-    restore_scheduling(t);
+    if (!has_ended(thread)) {
+        restore_registers(args, t);
+        restore_scheduling(t);
+    }
     for (uint32_t i = 0; i < thread->pending_count; i++, info += 128)
         (void)raw_syscall(SYS_rt_tgsigqueueinfo, args->process.pid, t->tid, *(int *)info,
                           info); /* only a limit (RLIMIT_SIGPENDING) can refuse it */
@@ -265,32 +272,50 @@ static void let_process_go(struct blob_args *args, struct stint_shared *shared)
     else if (shared_wait(shared, STINT_PHASE_STOPPED) < 0)
         (void)raw_syscall(SYS_exit_group, 1); /* does not return */
     blob_settle_children(args);
-    __atomic_store_n(&args->may_go, 1, __ATOMIC_RELEASE);
-    shared_wake(&args->may_go);
+}
+
+/* The main thread had ended: it does so again. The kernel lets the others go when it is
+ * out of this memory, which they give back. */
+static void end_again(struct blob_args *args, const struct blob_thread *thread)
+    __attribute__((noreturn));
+
+static void end_again(struct blob_args *args, const struct blob_thread *thread)
+{
+    (void)raw_syscall(SYS_set_robust_list, NULL, 24); /* the process restorer's own */
+    (void)raw_syscall(SYS_set_tid_address, &args->held); /* cannot fail */
+    for (;;)
+        (void)raw_syscall(SYS_exit, thread->thread.exit_code); /* does not return */
 }
 
 void blob_run_thread(struct blob_args *args, struct blob_thread *thread)
 {
     struct stint_shared *shared = (struct stint_shared *)args->shared;
-    uint32_t leads = thread->thread.tid == args->process.pid;
+    struct blob_thread *all = BLOB_AT(args, args->threads_offset, struct blob_thread);
+    uint32_t ended = has_ended(all), is_main = thread == all;
+    uint32_t leads = thread == (ended ? all + 1 : all);
     struct stint_resume resume = {
         .ucontext = thread->thread.ucontext,
         .hole_start = leads ? args->hole_start : 0,
         .hole_len = leads ? args->hole_len : 0,
-        .nthreads = args->nthreads,
+        .nthreads = args->nthreads - (ended ? 1 : 0),
         .leader = leads,
         .generation = args->generation,
     };
 
-    if (leads)
+    if (is_main)
         shared_arrive(shared, STINT_PHASE_READY);
     if (shared_wait(shared, STINT_PHASE_GO) < 0) {
         for (;;)
             (void)raw_syscall(SYS_exit_group, 1); /* does not return */
     }
-    if (leads)
+    if (is_main)
         let_process_go(args, shared);
-    while (!shared_load(&args->may_go))
-        shared_sleep(&args->may_go, 0, 1000);
+    if (is_main && ended)
+        end_again(args, thread);
+    if (is_main)
+        __atomic_store_n(&args->held, 0, __ATOMIC_RELEASE);
+    while (shared_load(&args->held))
+        shared_sleep(&args->held, 1, 1000);
+    shared_wake(&args->held); /* the kernel wakes but one */
     enter_program(args->process.resume_fn, &resume);
 }
