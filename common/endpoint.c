@@ -151,9 +151,8 @@ static void add_address(json_t *list, const struct sockaddr *address)
         (void)json_array_append_new(list, json_string(text)); /* one address less */
 }
 
-/* Addresses of this host, those that others can reach first. Link-local ones of IPv6
- * mean nothing without the name of an interface. */
-static json_t *own_addresses(void)
+/* Link-local ones of IPv6 mean nothing without the name of an interface. */
+json_t *stint_endpoint_own_addresses(void)
 {
     json_t *list = json_array();
     struct ifaddrs *all = NULL;
@@ -218,7 +217,7 @@ int stint_endpoint_write(int dir_fd, uint16_t port, struct stint_err *err)
         return stint_err_set(err, -errno, "name of this host");
     file =
         json_pack("{s:i, s:s, s:o, s:i, s:i}", "version", 1, "host", host, "addresses",
-                  own_addresses(), "port", (int)port, "pid", (int)getpid());
+                  stint_endpoint_own_addresses(), "port", (int)port, "pid", (int)getpid());
     if (!file)
         return stint_err_set(err, -ENOMEM, "write " STINT_ENDPOINT_NAME);
     ret = stint_yaml_dump(file, &text, &len, err);

@@ -4,6 +4,7 @@
 #ifndef STINT_COMMON_ENDPOINT_H
 #define STINT_COMMON_ENDPOINT_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -30,6 +31,10 @@ int stint_endpoint_read(int dir_fd,
 /* Write it for a coordinator that listens on this port on all addresses of this host.
  * Appears complete, by rename. Returns 0, or -errno with *err set. */
 int stint_endpoint_write(int dir_fd, uint16_t port, struct stint_err *err);
+
+/* Addresses of this host as a list of strings, those that others can reach first. Returns a
+ * new reference, NULL for want of memory. */
+json_t *stint_endpoint_own_addresses(void);
 
 void stint_endpoint_deinit(struct stint_endpoint *endpoint);
 

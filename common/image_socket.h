@@ -33,6 +33,7 @@ enum stint_socket_state {
 #define STINT_SOCKET_PASSCRED  2u /* UNIX: messages carry their senders' credentials */
 #define STINT_SOCKET_OUTSIDE   4u /* RESET or ENDED because its peer is not in the job */
 #define STINT_SOCKET_AGAIN     8u /* OUTSIDE: to be connected to peer_name again */
+#define STINT_SOCKET_REMOTE   16u /* TCP, CONNECTED: the other end is in the group `dir` */
 #define STINT_SOCKET_SHUT_READ  1u
 #define STINT_SOCKET_SHUT_WRITE 2u
 
@@ -50,7 +51,8 @@ struct stint_socket {
     uint32_t peer_uid, peer_gid;
     uint32_t file_mode, file_uid, file_gid; /* of the file, when LINKED */
     uint32_t name_len, peer_name_len;
-    uint32_t dir_len; /* directory that a relative UNIX name starts from, with the NUL */
+    uint32_t dir_len; /* directory that a relative UNIX name starts from, or for REMOTE the
+                       * other end's group; with the NUL */
     uint32_t noptions;
     uint32_t nmessages;
     uint32_t groups; /* NETLINK: the first 32 multicast groups */

@@ -25,6 +25,7 @@
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_inotify.h"
 #include "coordinator/agent_ipc.h"
+#include "coordinator/agent_leaving.h"
 #include "coordinator/agent_lock.h"
 #include "coordinator/agent_list.h"
 #include "coordinator/agent_mqueue.h"
@@ -196,6 +197,16 @@ static void fail(struct agent_checkpoint *checkpoint, enum agent_failure failure
     agent_link_send(agent, "captured", "s:I, s:b, s:s, s:s", "generation",
                     (json_int_t)generation, "ok", 0, "code", failure_codes[failure],
                     "reason", reason);
+}
+
+/* ret: as describe() of a kind of descriptor says it. */
+static void fail_as(struct agent_checkpoint *checkpoint, int ret, const struct stint_err *err)
+{
+    fail(checkpoint,
+         ret > 0          ? AGENT_REFUSED
+         : ret == -EAGAIN ? AGENT_RETRY
+                          : AGENT_ERROR,
+         "%s", err->text);
 }
 
 void agent_checkpoint_abort(struct agent *agent, const char *reason)
@@ -479,15 +490,45 @@ static int start_writer(struct agent_checkpoint *checkpoint, struct stint_err *e
                               &checkpoint->writer, err);
 }
 
+/* Is the message about the checkpoint that waits for it? */
+static bool is_awaited(const struct agent_checkpoint *checkpoint, const json_t *message)
+{
+    return checkpoint && checkpoint->phase == PHASE_QUIESCED
+           && stint_json_int(message, "generation", 0, INT64_MAX, -1)
+                  == (int64_t)checkpoint->generation;
+}
+
+void agent_checkpoint_drain(struct agent *agent, const json_t *message)
+{
+    struct agent_checkpoint *checkpoint = agent->checkpoint;
+    struct stint_err err;
+    int ret;
+
+    if (!is_awaited(checkpoint, message))
+        return;
+    ret = agent_leaving_drain(&checkpoint->group.objects, json_object_get(message, "remote"),
+                              &err);
+    if (ret != 0)
+        fail_as(checkpoint, ret, &err);
+    else
+        agent_link_send(agent, "drained", "s:I", "generation",
+                        (json_int_t)checkpoint->generation);
+}
+
 void agent_checkpoint_capture(struct agent *agent, const json_t *message)
 {
     struct agent_checkpoint *checkpoint = agent->checkpoint;
     struct stint_err err;
+    int ret;
 
-    if (!checkpoint || checkpoint->phase != PHASE_QUIESCED
-        || stint_json_int(message, "generation", 0, INT64_MAX, -1)
-               != (int64_t)checkpoint->generation)
+    if (!is_awaited(checkpoint, message))
         return;
+    ret = agent_leaving_describe(&checkpoint->group.objects,
+                                 json_object_get(message, "remote"), &err);
+    if (ret != 0) {
+        fail_as(checkpoint, ret, &err);
+        return;
+    }
     enter(checkpoint, PHASE_CAPTURING);
     if (open_images(checkpoint, &err) < 0 || list_files(checkpoint) < 0
         || capture_all(checkpoint, &err) < 0 || start_writer(checkpoint, &err) < 0)
@@ -528,6 +569,7 @@ static void describe(struct agent_checkpoint *checkpoint)
 {
     struct agent *agent = checkpoint->agent;
     const struct agent_procs *procs = agent_quiesce_procs(checkpoint->quiesce);
+    json_t *leaving;
     struct stint_err err;
     int ret = checkpoint->ignore ? 0 : agent_confined_check(agent, checkpoint->quiesce, &err);
 
@@ -552,17 +594,18 @@ static void describe(struct agent_checkpoint *checkpoint)
     if (ret == 0)
         ret = agent_locks_read(&checkpoint->group, &err);
     if (ret != 0) {
-        fail(checkpoint,
-             ret > 0          ? AGENT_REFUSED
-             : ret == -EAGAIN ? AGENT_RETRY
-                              : AGENT_ERROR,
-             "%s", err.text);
+        fail_as(checkpoint, ret, &err);
+        return;
+    }
+    leaving = agent_leaving_list(&checkpoint->group.objects);
+    if (!leaving) {
+        fail(checkpoint, AGENT_ERROR, "out of memory");
         return;
     }
     enter(checkpoint, PHASE_QUIESCED);
-    agent_link_send(agent, "quiesced", "s:I, s:I", "generation",
+    agent_link_send(agent, "quiesced", "s:I, s:I, s:o", "generation",
                     (json_int_t)checkpoint->generation, "processes",
-                    (json_int_t)checkpoint->group.nmembers);
+                    (json_int_t)checkpoint->group.nmembers, "connections", leaving);
 }
 
 /* Ask the next process for its descriptors. One after the other: the kernel limits how

@@ -18,6 +18,8 @@ struct agent;
 void agent_checkpoint_start(struct agent *agent, json_t *message);
 /* The program has been restored: an order that waited for that is begun. */
 void agent_checkpoint_ready(struct agent *agent);
+/* What was sent to other groups arrives there. */
+void agent_checkpoint_drain(struct agent *agent, const json_t *message);
 void agent_checkpoint_capture(struct agent *agent, const json_t *message);
 void agent_checkpoint_committed(struct agent *agent, const json_t *message);
 void agent_checkpoint_resume(struct agent *agent);

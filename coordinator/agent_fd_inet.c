@@ -19,6 +19,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "coordinator/agent_inet.h"
+#include "coordinator/agent_leaving.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -186,35 +187,12 @@ static int describe_datagram(struct agent_objects *all, struct agent_object *obj
 
 /* --- TCP ------------------------------------------------------------------------- */
 
-static bool has_sent_fin(uint8_t state)
+/* The other end is in no object of this group: in another group's, perhaps, which is known
+ * when all of them stand still. */
+static int join_leaving(const struct agent_objects *all, struct agent_object *object)
 {
-    return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING
-           || state == TCP_LAST_ACK;
-}
-
-static bool has_got_fin(uint8_t state)
-{
-    return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
-}
-
-static int join_outside(const struct agent_objects *all, struct agent_object *object,
-                        struct stint_err *err)
-{
-    enum agent_policy policy;
-    char peer[INET6_ADDRSTRLEN + 16], name[256];
-
-    if (agent_object_sever(all, object))
-        return 0;
-    agent_policy_name(&object->socket->peer_name, peer, sizeof(peer));
-    policy = agent_policy_find(all->sockets, peer, AGENT_POLICY_RESET);
-    if (policy == AGENT_POLICY_REFUSE) {
-        agent_object_name(object, name, sizeof(name));
-        return agent_object_refuse(object, err,
-                                   "the other end (%s) of the %s is not part of the program "
-                                   "(see --sockets)",
-                                   peer, name);
-    }
-    agent_socket_cut(object, policy, peer);
+    object->socket->leaves = agent_inet_has_got_fin(object->socket->tcp_state)
+                             || !agent_object_sever(all, object);
     return 0;
 }
 
@@ -238,11 +216,7 @@ static int join_alone(struct agent_objects *all, struct agent_object *object,
                              "process %d (%s), descriptor %d: a TCP connection was closed at "
                              "the other end with data that has no room at this one yet.",
                              (int)object->pid, object->comm, object->number);
-    if (has_got_fin(sock->tcp_state)) {
-        sock->record.state = STINT_SOCKET_ENDED;
-        return 0;
-    }
-    return join_outside(all, object, err);
+    return join_leaving(all, object);
 }
 
 /* When the program has ended, one end of each connection is remembered for a minute (TIME
@@ -267,14 +241,15 @@ static int join_connected(struct agent_objects *all, struct agent_object *object
     int ret;
 
     leave_port(all, object, other);
-    if (has_sent_fin(sock->tcp_state))
+    if (agent_inet_has_sent_fin(sock->tcp_state))
         sock->record.shutdown |= STINT_SOCKET_SHUT_WRITE;
-    if (!has_got_fin(sock->tcp_state)
+    if (!agent_inet_has_got_fin(sock->tcp_state)
         && agent_sockdiag_tcp(&sock->name, &sock->peer_name, &diag) == 0)
         sock->record.shutdown |= diag.shutdown & STINT_SOCKET_SHUT_READ;
     if (!other) {
         ret = join_alone(all, object, err);
-        return ret == 0 && !object->severed ? agent_inet_peek(object, err) : ret;
+        return ret == 0 && !object->severed && !sock->leaves ? agent_inet_peek(object, err)
+                                                             : ret;
     }
     sock->record.state = STINT_SOCKET_CONNECTED;
     sock->record.peer = other->record.id;
@@ -328,7 +303,7 @@ static int glance_at_tcp(struct agent_objects *all, struct agent_object *object,
     if ((state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
         || agent_inet_other_end(all, object))
         return 0;
-    return join_outside(all, object, err);
+    return agent_object_sever(all, object) ? 0 : agent_leaving_outside(all, object, err);
 }
 
 static int describe_tcp(struct agent_objects *all, struct agent_object *object,
@@ -383,7 +358,9 @@ static int describe(struct agent_objects *all, struct agent_object *object,
     if (ret == 0)
         ret = agent_inet_is_tcp(object->socket) ? describe_tcp(all, object, err)
                                                 : describe_datagram(all, object, err);
-    return ret == 0 && !object->severed ? agent_socket_pack(object, err) : ret;
+    return ret == 0 && !object->severed && !object->socket->leaves
+               ? agent_socket_pack(object, err)
+               : ret;
 }
 
 const struct agent_fdkind agent_fd_inet = {

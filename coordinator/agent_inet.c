@@ -96,6 +96,17 @@ struct agent_object *agent_inet_other_end(const struct agent_objects *all,
     return NULL;
 }
 
+bool agent_inet_has_sent_fin(uint8_t state)
+{
+    return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING
+           || state == TCP_LAST_ACK;
+}
+
+bool agent_inet_has_got_fin(uint8_t state)
+{
+    return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
+}
+
 /* --- bytes ------------------------------------------------------------------------- */
 
 static int queued(const struct agent_object *object, unsigned long request)

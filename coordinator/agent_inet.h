@@ -10,6 +10,10 @@
 
 bool agent_inet_is_tcp(const struct agent_socket *sock);
 
+/* Has this end, or the other one, said that it sends no more? state: of tcp_info. */
+bool agent_inet_has_sent_fin(uint8_t state);
+bool agent_inet_has_got_fin(uint8_t state);
+
 /* Can a socket bound to `bound` be the one that others see as `name`? */
 bool agent_inet_may_be(const struct sockaddr_storage *bound,
                        const struct sockaddr_storage *name);

@@ -322,9 +322,14 @@ static void on_message(struct stint_wire *wire, const char *t, json_t *message, 
         link->state = LINK_CONNECTED;
         link->failures = 0;
         agent_signals_connected(agent);
+        agent_restore_connected(agent);
         stint_debug("connected to the coordinator");
     } else if (strcmp(t, "checkpoint") == 0) {
         agent_checkpoint_start(agent, message);
+    } else if (strcmp(t, "offer") == 0) {
+        agent_restore_offer(agent, message);
+    } else if (strcmp(t, "drain") == 0) {
+        agent_checkpoint_drain(agent, message);
     } else if (strcmp(t, "capture") == 0) {
         agent_checkpoint_capture(agent, message);
     } else if (strcmp(t, "abort") == 0) {

@@ -25,6 +25,7 @@
 #include "common/paths.h"
 #include "coordinator/agent_api.h"
 #include "coordinator/agent_checkpoint.h"
+#include "coordinator/agent_meet.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_stopped.h"
 
@@ -50,6 +51,7 @@ struct agent_restore {
     int control;
     struct event *event, *carry_timer;
     int64_t carry_deadline;
+    struct agent_meet *meet;
     struct stint_err error;
 };
 
@@ -258,7 +260,7 @@ static void on_packet(struct agent_restore *restore, char *text, pid_t sender)
         /* It may have ended before `running` was sent. */
         restore->state = RESTORE_RUNNING;
         agent_root_ended(agent, atoi(text + 5));
-    } else {
+    } else if (!agent_meet_packet(restore->meet, text)) {
         stint_warn("the restorer says something unknown: %.60s", text);
     }
 }
@@ -326,6 +328,8 @@ static void end_restorer(struct agent *agent)
     if (restore->carry_timer)
         event_free(restore->carry_timer);
     restore->carry_timer = NULL;
+    agent_meet_free(restore->meet);
+    restore->meet = NULL;
     stint_cleanup_close(&restore->control); /* makes it end everything */
     restore->control = -1;
     if (agent_wait(agent, END_TIMEOUT_S, has_ended))
@@ -343,6 +347,9 @@ static int run(struct agent *agent, struct agent_restore *restore, struct stint_
 
     if (ret < 0)
         return ret;
+    restore->meet = agent_meet_new(agent, restore->control);
+    if (!restore->meet)
+        return stint_err_set(err, -ENOMEM, "restore");
     restore->event = event_new(agent->base, restore->control, EV_READ | EV_PERSIST,
                                on_control, restore);
     if (!restore->event || event_add(restore->event, NULL) < 0)
@@ -355,6 +362,18 @@ static int run(struct agent *agent, struct agent_restore *restore, struct stint_
         return 0;
     *err = restore->error;
     return err->code;
+}
+
+void agent_restore_offer(struct agent *agent, const json_t *message)
+{
+    if (agent->restore)
+        agent_meet_offer(agent->restore->meet, message);
+}
+
+void agent_restore_connected(struct agent *agent)
+{
+    if (agent->restore)
+        agent_meet_connected(agent->restore->meet);
 }
 
 int agent_restore_run(struct agent *agent, struct stint_err *err)
@@ -417,6 +436,7 @@ void agent_restore_free(struct agent *agent)
         event_free(restore->event);
     if (restore->carry_timer)
         event_free(restore->carry_timer);
+    agent_meet_free(restore->meet);
     stint_cleanup_close(&restore->control);
     free(restore->gen_dir);
     free(restore->image);

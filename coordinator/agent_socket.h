@@ -40,6 +40,7 @@ struct agent_socket {
     struct agent_unix_diag unix_diag;
     int unix_error; /* of that question, or 0 */
     uint8_t tcp_state;
+    bool leaves; /* TCP: no object of this group is the other end */
     uint32_t queue_len; /* TCP: connections that wait to be accepted */
     int refused;        /* what look() says of it: AGENT_OBJECT_E_REFUSED, -EAGAIN, 0 */
     char reason[256];

@@ -9,6 +9,7 @@
 #ifndef STINT_COORDINATOR_AGENT_STATE_H
 #define STINT_COORDINATOR_AGENT_STATE_H
 
+#include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -157,6 +158,9 @@ bool agent_restore_reaped(struct agent *agent, pid_t pid);
 /* The program has ended: wait, bounded, for the restorer's processes to go. */
 void agent_restore_finish(struct agent *agent);
 void agent_restore_free(struct agent *agent);
+/* What the coordinator says of other groups' listeners; it is there (again). */
+void agent_restore_offer(struct agent *agent, const json_t *message);
+void agent_restore_connected(struct agent *agent);
 /* Kill everything in the restored namespace. */
 void agent_restore_kill(struct agent *agent);
 

@@ -107,6 +107,8 @@ void coordinator_check_parts(struct coordinator *c)
     FOR_EACH_AGENT(c, peer)
     if (peer->part != PART_NONE && peer->part < done)
         return;
+    if (c->state == STATE_QUIESCE && peers_drain(c))
+        return;
     coordinator_event(c, c->state == STATE_QUIESCE ? EVENT_ALL_QUIESCED
                                                    : EVENT_ALL_CAPTURED);
 }
@@ -381,6 +383,7 @@ static void tear_down(struct coordinator *c)
     end_of_stint_stop(c);
     while (c->peers)
         peer_free(c->peers);
+    json_decref(c->offers);
     generation_free(c->generation);
     if (c->listener)
         evconnlistener_free(c->listener);

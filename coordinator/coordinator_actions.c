@@ -22,7 +22,10 @@
 static void leave_generation(struct coordinator *c)
 {
     FOR_EACH_AGENT(c, peer)
-    peer->part = PART_NONE;
+    {
+        peer->part = PART_NONE;
+        peer_forget_connections(peer);
+    }
     generation_free(c->generation);
     c->generation = NULL;
 }
@@ -71,8 +74,9 @@ static void action_capture(struct coordinator *c)
         peer->heard_ms = now;
         peer->grown_ms = now;
         peer->bytes = 0;
-        (void)stint_wire_sendf(peer->wire, "capture", "s:I", "generation",
-                               (json_int_t)c->generation->number); /* else: closed */
+        (void)stint_wire_sendf(peer->wire, "capture", "s:I, s:O*", "generation",
+                               (json_int_t)c->generation->number, "remote",
+                               peer->remote); /* else: closed */
     }
 }
 

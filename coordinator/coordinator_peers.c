@@ -135,6 +135,18 @@ static void agent_captured(struct peer *peer, json_t *message)
     coordinator_check_parts(c);
 }
 
+static void agent_quiesced(struct peer *peer, const char *t, const json_t *message)
+{
+    enum peer_part part = strcmp(t, "drained") == 0 ? PART_DRAINING : PART_QUIESCING;
+
+    if (!is_current(peer, message) || peer->part != part)
+        return;
+    peer->part = PART_QUIESCED;
+    if (part == PART_QUIESCING)
+        peer->connections = json_incref(json_object_get(message, "connections"));
+    coordinator_check_parts(peer->coordinator);
+}
+
 static void agent_progress(struct peer *peer, const json_t *message)
 {
     uint64_t bytes = (uint64_t)stint_json_int(message, "bytes", 0, INT64_MAX, 0);
@@ -161,11 +173,10 @@ static void agent_terminating(struct peer *peer, const json_t *message)
 static int agent_message(struct peer *peer, const char *t, json_t *message)
 {
     peer->heard_ms = coordinator_now_ms();
-    if (strcmp(t, "quiesced") == 0) {
-        if (is_current(peer, message) && peer->part == PART_QUIESCING) {
-            peer->part = PART_QUIESCED;
-            coordinator_check_parts(peer->coordinator);
-        }
+    if (strcmp(t, "quiesced") == 0 || strcmp(t, "drained") == 0) {
+        agent_quiesced(peer, t, message);
+    } else if (strcmp(t, "offer") == 0) {
+        peer_offer(peer, message);
     } else if (strcmp(t, "progress") == 0) {
         agent_progress(peer, message);
     } else if (strcmp(t, "captured") == 0) {
@@ -232,6 +243,14 @@ static const char *take_agent(struct peer *peer, json_t *hello)
     return NULL;
 }
 
+static int peers_are_draining(const struct coordinator *c)
+{
+    FOR_EACH_AGENT(c, peer)
+    if (peer->part == PART_DRAINING)
+        return 1;
+    return 0;
+}
+
 static void welcome(struct peer *peer)
 {
     struct coordinator *c = peer->coordinator;
@@ -246,8 +265,9 @@ static void welcome(struct peer *peer)
                stint_json_string(peer->hello, "command", "?"));
     if (c->config->hooks && c->config->hooks->joined)
         c->config->hooks->joined(c, peer->hello, c->config->arg);
+    peer_send_offers(peer);
     /* while the others still stop, it can be part of it */
-    if (c->state == STATE_QUIESCE && c->generation)
+    if (c->state == STATE_QUIESCE && c->generation && !peers_are_draining(c))
         peer_send_checkpoint(peer);
 }
 
@@ -517,6 +537,7 @@ void peer_free(struct peer *peer)
     json_decref(peer->hello);
     json_decref(peer->answer);
     json_decref(peer->listed);
+    peer_forget_connections(peer);
     free(peer);
 }
 
@@ -530,6 +551,7 @@ static void lost_agent(struct coordinator *c, const struct peer *peer)
     stint_info("%s on %s has %s", group, stint_json_string(peer->hello, "host", "?"),
                peer->has_exited || c->state == STATE_ENDING ? "ended"
                                                             : "gone without a word");
+    peer_drop_offers(peer);
     c->is_end_failure = is_missed && peer->has_exited;
     if (is_missed)
         coordinator_fail(c, 75,

@@ -29,6 +29,7 @@ enum peer_role {
 enum peer_part {
     PART_NONE,
     PART_QUIESCING,
+    PART_DRAINING, /* what it has sent to other groups arrives there */
     PART_QUIESCED,
     PART_CAPTURING,
     PART_CAPTURED,
@@ -51,6 +52,8 @@ struct peer {
     json_t *hello;
     /* agents */
     enum peer_part part;
+    json_t *connections; /* TCP connections that leave it; NULL: none */
+    json_t *remote; /* those of them whose other end another agent has; NULL: not known */
     uint64_t heard_ms; /* last sign of life */
     uint64_t grown_ms; /* last time that `bytes` grew */
     uint64_t bytes;
@@ -93,6 +96,7 @@ struct coordinator {
     enum coordinator_state state;
     struct peer *peers;
     unsigned npeers;
+    json_t *offers; /* where groups that are being restored listen: messages */
     uint64_t
         listed_ms; /* when the agents were asked for their processes; 0 = are not */
     int had_agent;
@@ -184,6 +188,17 @@ void peers_answer(struct coordinator *c,
 void peers_move(struct coordinator *c, enum peer_wait from, enum peer_wait to);
 /* Tell every agent that takes part. */
 void peers_send_part(struct coordinator *c, const char *t, const char *reason);
+/* All programs stand still: find connections between them, and have what is under way in
+ * these arrive. Returns whether that is awaited. */
+int peers_drain(struct coordinator *c);
+/* An agent tells where its restored program can be connected to: the others are told, and
+ * those that come later. */
+void peer_offer(struct peer *from, json_t *message);
+void peer_send_offers(struct peer *to);
+/* The agent has gone. */
+void peer_drop_offers(const struct peer *of);
+/* Forget those of the last generation. */
+void peer_forget_connections(struct peer *peer);
 /* Tell one agent to begin with the generation that is being made. */
 void peer_send_checkpoint(struct peer *peer);
 

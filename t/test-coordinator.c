@@ -428,6 +428,87 @@ START_TEST(two_groups_walk_together)
 }
 END_TEST
 
+static void send_connected(struct peer *peer, const json_t *checkpoint, const char *own,
+                           const char *other)
+{
+    ck_assert_int_eq(stint_wire_sendf(peer->wire, "quiesced", "s:I, s:i, s:[[s, s], [s, s]]",
+                                      "generation", generation_of(checkpoint), "processes", 1,
+                                      "connections", own, other, own, "10.9.9.9:53"),
+                     0);
+}
+
+/* The only row of `remote`. */
+static void check_remote(const json_t *message, const char *own, const char *group)
+{
+    const json_t *remote = json_object_get(message, "remote");
+    const json_t *row = json_array_get(remote, 0);
+
+    ck_assert_uint_eq(json_array_size(remote), 1);
+    ck_assert_str_eq(json_string_value(json_array_get(row, 0)), own);
+    ck_assert_str_eq(json_string_value(json_array_get(row, 2)), group);
+}
+
+START_TEST(connections_between_groups_are_drained)
+{
+    json_t *a, *b, *c;
+
+    start_coordinator(0, NULL, NULL);
+    connect_agent(&agent, "main", 100);
+    connect_agent(&second, "host2.7", 200);
+    connect_agent(&client2, "host3.8", 300);
+    connect_client(&client);
+    ask_checkpoint(&client, 0);
+    a = expect(&agent, "checkpoint");
+    b = expect(&second, "checkpoint");
+    c = expect(&client2, "checkpoint");
+    send_connected(&agent, a, "10.1.1.1:80", "10.1.1.2:4000");
+    send_quiesced(&client2, c);
+    send_connected(&second, b, "10.1.1.2:4000", "10.1.1.1:80");
+    check_remote(expect(&agent, "drain"), "10.1.1.1:80", "host2.7");
+    check_remote(expect(&second, "drain"), "10.1.1.2:4000", "main");
+    ck_assert_int_eq(
+        stint_wire_sendf(second.wire, "drained", "s:I", "generation", generation_of(b)), 0);
+    ck_assert_int_eq(
+        stint_wire_sendf(agent.wire, "drained", "s:I", "generation", generation_of(a)), 0);
+    check_remote(expect(&agent, "capture"), "10.1.1.1:80", "host2.7");
+    check_remote(expect(&second, "capture"), "10.1.1.2:4000", "main");
+    ck_assert_uint_eq(json_array_size(json_object_get(expect(&client2, "capture"), "remote")),
+                      0);
+}
+END_TEST
+
+static void send_offer(struct peer *peer, const char *key, int port)
+{
+    ck_assert_int_eq(stint_wire_sendf(peer->wire, "offer", "s:s, s:i, s:[s], s:s", "key", key,
+                                      "port", port, "addresses", "10.1.1.1", "network", "n"),
+                     0);
+}
+
+START_TEST(offers_are_passed_on)
+{
+    const json_t *offer;
+
+    start_coordinator(0, NULL, NULL);
+    connect_agent(&agent, "main", 100);
+    connect_agent(&second, "host2.7", 200);
+    send_offer(&agent, "main/10.1.1.1:80", 80);
+    offer = expect(&second, "offer");
+    ck_assert_str_eq(stint_json_string(offer, "key", ""), "main/10.1.1.1:80");
+    ck_assert_int_eq(stint_json_int(offer, "port", 0, 65535, 0), 80);
+    send_offer(&agent, "main/10.1.1.1:80", 81);
+    ck_assert_int_eq(stint_json_int(expect(&second, "offer"), "port", 0, 65535, 0), 81);
+    /* whoever comes later is told, but for what has gone */
+    send_offer(&second, "host2.7/10.1.1.2:90", 90);
+    expect(&agent, "offer");
+    disconnect(&second);
+    connect_agent(&client2, "host3.8", 300);
+    offer = expect(&client2, "offer");
+    ck_assert_int_eq(stint_json_int(offer, "port", 0, 65535, 0), 81);
+    send_offer(&agent, "main/10.1.1.1:70", 70);
+    ck_assert_int_eq(stint_json_int(expect(&client2, "offer"), "port", 0, 65535, 0), 70);
+}
+END_TEST
+
 START_TEST(failure_of_one_aborts_all)
 {
     static const struct {
@@ -1199,6 +1280,8 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, checkpoint_is_committed);
     tcase_add_test(tcase, keeps_two);
     tcase_add_test(tcase, two_groups_walk_together);
+    tcase_add_test(tcase, connections_between_groups_are_drained);
+    tcase_add_test(tcase, offers_are_passed_on);
     tcase_add_loop_test(tcase, failure_of_one_aborts_all, 0, 3);
     tcase_add_loop_test(tcase, lost_agent_aborts, 0, 2);
     tcase_add_test(tcase, end_after_capture_is_no_failure);

@@ -36,21 +36,29 @@ void stint_control_send(const struct stint_restore *restore, const char *fmt, ..
         ;
 }
 
-int stint_control_poll(const struct stint_restore *restore, int timeout_ms)
+int stint_control_receive(const struct stint_restore *restore, char *text, size_t size,
+                          int timeout_ms)
 {
     struct pollfd pfd = {.fd = restore->control, .events = POLLIN};
-    char text[64];
     ssize_t n;
 
     if (poll(&pfd, 1, timeout_ms) <= 0)
         return 0;
-    n = recv(restore->control, text, sizeof(text) - 1, MSG_DONTWAIT);
+    n = recv(restore->control, text, size - 1, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         return -1;
     if (n < 0)
         return 0;
     text[n] = '\0';
-    return strcmp(text, "go") == 0;
+    return (int)n;
+}
+
+int stint_control_poll(const struct stint_restore *restore, int timeout_ms)
+{
+    char text[64];
+    int n = stint_control_receive(restore, text, sizeof(text), timeout_ms);
+
+    return n > 0 ? strcmp(text, "go") == 0 : n;
 }
 
 void stint_restore_die(struct stint_restore *restore, int pid, const struct stint_err *err)

@@ -27,9 +27,9 @@ static int check_owner(const struct stint_image *image, struct stint_err *err)
     return 0;
 }
 
-static int open_image(struct stint_restore *restore, const char *name,
-                      enum stint_image_kind kind, struct stint_image **image,
-                      struct stint_err *err)
+int stint_restore_open_image(struct stint_restore *restore, const char *name,
+                             enum stint_image_kind kind, struct stint_image **image,
+                             struct stint_err *err)
 {
     const struct stint_image *group = restore->group_image;
     struct stint_image *fresh;
@@ -60,8 +60,8 @@ static int load_process(struct stint_restore *restore, struct stint_restored_pro
 {
     struct stint_image_record rec;
     size_t cursor = 0;
-    int r = open_image(restore, stint_member_name(p->member), STINT_IMAGE_PROCESS, &p->image,
-                       err);
+    int r = stint_restore_open_image(restore, stint_member_name(p->member),
+                                     STINT_IMAGE_PROCESS, &p->image, err);
 
     if (r < 0)
         return r;
@@ -104,7 +104,8 @@ static int load_segment(struct stint_restore *restore, const struct stint_segmen
     s->fd = -1;
     if (!segment->name_len)
         return 0;
-    r = open_image(restore, stint_segment_name(segment), STINT_IMAGE_SHARED, &s->image, err);
+    r = stint_restore_open_image(restore, stint_segment_name(segment), STINT_IMAGE_SHARED,
+                                 &s->image, err);
     if (r < 0)
         return r;
     s->image->fd = stint_restore_keep_fd(restore, s->image->fd, err);
@@ -179,7 +180,8 @@ int stint_restore_load(struct stint_restore *restore, const char *group_image,
     restore->dirfd = open(restore->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (restore->dirfd < 0)
         return stint_err_set(err, -errno, "open %s", restore->dir);
-    r = open_image(restore, group_image, STINT_IMAGE_GROUP, &restore->group_image, err);
+    r = stint_restore_open_image(restore, group_image, STINT_IMAGE_GROUP,
+                                 &restore->group_image, err);
     if (r < 0)
         return r;
     restore->group = stint_image_group(restore->group_image);

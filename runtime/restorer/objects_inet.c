@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "runtime/restorer/remote.h"
 #include "runtime/restorer/sockets.h"
 #include "runtime/restorer/time_wait.h"
 
@@ -559,9 +560,32 @@ static int start_listening(struct stint_restored_socket *sock, struct stint_err 
     return 0;
 }
 
+int stint_inet_bound(struct stint_sockets *sockets, const struct stint_restored_socket *sock,
+                     struct stint_err *err)
+{
+    struct address at = address_of(sock->name, sock->record->name_len);
+    STINT_AUTO_CLOSE int fd = make_tcp(sock, err);
+    int r = fd < 0 ? fd : bind_near(sockets, fd, &at, true, false, err);
+
+    return r < 0 ? r : stint_steal_fd(&fd);
+}
+
+void stint_inet_accepted(const struct stint_restored_socket *sock, int fd)
+{
+    share_port(fd);
+    stint_socket_early_options(sock, fd);
+}
+
+int stint_inet_connect_soon(int fd, const struct sockaddr *to, socklen_t len)
+{
+    struct address address = address_of(to, len);
+
+    return connect_soon(fd, &address);
+}
+
 int stint_inet_open(struct stint_sockets *sockets, struct stint_err *err)
 {
-    int r = 0;
+    int r = stint_remote_open(sockets, err);
 
     /* connections first: their temporary listeners are at the addresses of the real ones */
     for (int rest = 0; rest < 2; rest++) {
@@ -692,7 +716,7 @@ static int fill_stream(struct stint_sockets *sockets, struct stint_restored_sock
     size_t cursor = 0;
     int r = 0;
 
-    if (!is_connection(sock))
+    if (!is_connection(sock) || stint_remote_is(sock))
         return 0;
     while (r == 0 && from >= 0 && stint_socket_next(sock, &cursor, &piece))
         r = send_stream(from, sock->object->fd, piece.bytes, piece.record->len, err);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "runtime/restorer/remote.h"
 #include "runtime/restorer/sockets.h"
 
 #ifndef SO_BUF_LOCK
@@ -30,7 +31,7 @@ static const void *take(const uint8_t **at, const uint8_t *end, size_t len)
     return taken;
 }
 
-static bool parse(struct stint_restored_socket *sock)
+bool stint_socket_parse(struct stint_restored_socket *sock)
 {
     const struct stint_object *object = sock->object->object;
     const uint8_t *at = stint_object_extra(object), *end = at + object->extra_len;
@@ -81,6 +82,20 @@ int stint_socket_next(const struct stint_restored_socket *sock, size_t *cursor,
     return 1;
 }
 
+int stint_socket_load_data(const struct stint_image *image,
+                           struct stint_restored_socket *sock, struct stint_err *err)
+{
+    const struct stint_object *object = sock->object->object;
+
+    if (object->data_len == 0)
+        return 0;
+    sock->data = malloc(object->data_len);
+    if (!sock->data)
+        return stint_err_set(err, -ENOMEM, "restore sockets");
+    return stint_image_read_data(image, object->data_offset, object->data_len,
+                                 object->data_xxh3, sock->data, err);
+}
+
 static int read_messages(struct stint_restore *restore, struct stint_restored_socket *sock,
                          struct stint_err *err)
 {
@@ -88,16 +103,9 @@ static int read_messages(struct stint_restore *restore, struct stint_restored_so
     struct stint_socket_piece piece;
     size_t cursor = 0;
     uint32_t n = 0;
-    int r;
+    int r = stint_socket_load_data(restore->group_image, sock, err);
 
-    if (object->data_len == 0)
-        return 0;
-    sock->data = malloc(object->data_len);
-    if (!sock->data)
-        return stint_err_set(err, -ENOMEM, "restore sockets");
-    r = stint_image_read_data(restore->group_image, object->data_offset, object->data_len,
-                              object->data_xxh3, sock->data, err);
-    if (r < 0)
+    if (r < 0 || object->data_len == 0)
         return r;
     while (stint_socket_next(sock, &cursor, &piece)) {
         const struct stint_restored_object *passed;
@@ -146,7 +154,7 @@ static int load(struct stint_restore *restore, struct stint_err *err)
             continue;
         sock->object = &restore->objects[i];
         sock->temp = -1;
-        if (!parse(sock))
+        if (!stint_socket_parse(sock))
             return stint_err_set(err, -EBADMSG, "image %s: object %u does not parse.",
                                  restore->group_image->path, sock->object->object->id);
         sockets->count++;
@@ -472,6 +480,8 @@ int stint_sockets_fill(struct stint_restore *restore, bool late, struct stint_er
 
     if (!sockets || sockets->count == 0)
         return 0;
+    if (!late)
+        r = stint_remote_fill(sockets, err);
     for (size_t i = 0; r == 0 && i < sockets->count; i++) {
         if (late == sockets->list[i].late)
             r = fill(sockets, &sockets->list[i], err);

@@ -78,6 +78,11 @@ struct stint_restore {
 /* load.c: read the group image and all process images. */
 int stint_restore_load(struct stint_restore *restore, const char *group_image,
                        struct stint_err *err);
+/* Open a file of the generation, and check that it is one, and whose it is. Returns 0 or
+ * -errno with *err. */
+int stint_restore_open_image(struct stint_restore *restore, const char *name,
+                             enum stint_image_kind kind, struct stint_image **image,
+                             struct stint_err *err);
 void stint_restore_deinit(struct stint_restore *restore);
 
 /* check.c: what can be checked before anything is made. */
@@ -117,6 +122,10 @@ void stint_control_send(const struct stint_restore *restore, const char *fmt, ..
     STINT_PRINTF(2, 3);
 /* Wait up to timeout_ms. Returns 1 for `go`, 0 for nothing yet, -1 when it closed. */
 int stint_control_poll(const struct stint_restore *restore, int timeout_ms);
+
+/* Likewise, for any line, which is cut to size. Returns its length, 0 or -1. */
+int stint_control_receive(const struct stint_restore *restore, char *text, size_t size,
+                          int timeout_ms);
 
 /* Report err for the process pid in the shared page and end this process. */
 void stint_restore_die(struct stint_restore *restore, int pid, const struct stint_err *err)

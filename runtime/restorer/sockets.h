@@ -76,6 +76,14 @@ struct stint_socket_piece {
 int stint_socket_next(const struct stint_restored_socket *sock, size_t *cursor,
                       struct stint_socket_piece *piece);
 
+/* Read the image's record of an object of kind UNIX, INET or NETLINK: sock->object->object
+ * is set. Returns whether it is one. */
+bool stint_socket_parse(struct stint_restored_socket *sock);
+
+/* Read its messages from the group image that it is in. Returns 0 or -errno with *err. */
+int stint_socket_load_data(const struct stint_image *image,
+                           struct stint_restored_socket *sock, struct stint_err *err);
+
 /* Give fd the largest send buffer that is allowed, until stint_socket_set_options(). */
 void stint_socket_widen(struct stint_restored_socket *sock, int fd);
 
@@ -91,5 +99,13 @@ int stint_inet_open(struct stint_sockets *sockets, struct stint_err *err);
 int stint_inet_fill(struct stint_sockets *sockets, struct stint_restored_socket *sock,
                     struct stint_err *err);
 int stint_inet_connect(struct stint_sockets *sockets, bool late, struct stint_err *err);
+/* A TCP socket bound to the old address, or to one like it; its port may be shared until its
+ * options are set. Returns fd or -errno with *err. */
+int stint_inet_bound(struct stint_sockets *sockets, const struct stint_restored_socket *sock,
+                     struct stint_err *err);
+/* Connect, bounded. Returns 0 or -errno. */
+int stint_inet_connect_soon(int fd, const struct sockaddr *to, socklen_t len);
+/* What stint_inet_bound() does to options, for a socket that was accepted. */
+void stint_inet_accepted(const struct stint_restored_socket *sock, int fd);
 
 #endif

@@ -1,0 +1,206 @@
+/* TCP connections between groups, at a restart: who listens where.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "coordinator/agent_meet.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/wire.h"
+#include "coordinator/agent_state.h"
+
+#define PATIENCE_S 3 /* before the user is told who is waited for */
+
+struct agent_meet {
+    struct agent *agent;
+    int control;
+    json_t *offers;  /* ours: messages */
+    json_t *heard;   /* of others, that came before they were waited for */
+    bool listening;  /* the restorer waits for offers */
+    char group[128]; /* one of those that are waited for */
+    struct event *timer;
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    const struct agent_meet *meet = arg;
+
+    if (meet->listening)
+        agent_say("waiting for the group %s, which has the other ends of connections: stint "
+                  "restart --join --group %s %s",
+                  meet->group, meet->group, meet->agent->config->dir);
+}
+
+struct agent_meet *agent_meet_new(struct agent *agent, int control)
+{
+    struct agent_meet *meet = calloc(1, sizeof(*meet));
+
+    if (!meet)
+        return NULL;
+    meet->agent = agent;
+    meet->control = control;
+    meet->offers = json_array();
+    meet->heard = json_array();
+    meet->timer = evtimer_new(agent->base, on_timer, meet);
+    if (meet->offers && meet->heard && meet->timer)
+        return meet;
+    agent_meet_free(meet);
+    return NULL;
+}
+
+void agent_meet_free(struct agent_meet *meet)
+{
+    if (!meet)
+        return;
+    json_decref(meet->offers);
+    json_decref(meet->heard);
+    if (meet->timer)
+        event_free(meet->timer);
+    free(meet);
+}
+
+/* --- ours ----------------------------------------------------------------------------- */
+
+/* The network that its addresses belong to: two hosts have the same loopback address. */
+static void name_network(char *text, size_t size)
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    char boot[64] = "";
+    struct stat st = {0};
+
+    if (file && !fgets(boot, sizeof(boot), file))
+        boot[0] = '\0';
+    if (file)
+        fclose(file);
+    boot[strcspn(boot, "\n")] = '\0';
+    (void)stat("/proc/self/ns/net", &st); /* 0 then */
+    snprintf(text, size, "%s:%llu", boot, (unsigned long long)st.st_ino);
+}
+
+static void send_offer(struct agent *agent, const json_t *offer)
+{
+    agent_link_send(agent, "offer", "s:O, s:O, s:O, s:O", "key", json_object_get(offer, "key"),
+                    "port", json_object_get(offer, "port"), "addresses",
+                    json_object_get(offer, "addresses"), "network",
+                    json_object_get(offer, "network"));
+}
+
+/* "listening ADDRESS PORT" */
+static void offer_place(struct agent_meet *meet, const char *text)
+{
+    char address[80], key[256], network[128];
+    unsigned port;
+    json_t *offer;
+
+    if (sscanf(text, "listening %79s %u", address, &port) != 2)
+        return;
+    snprintf(key, sizeof(key), "%s/%s", meet->agent->config->group, address);
+    name_network(network, sizeof(network));
+    offer = json_pack("{s:s, s:i, s:o, s:s}", "key", key, "port", (int)port, "addresses",
+                      stint_endpoint_own_addresses(), "network", network);
+    if (!offer || json_array_append_new(meet->offers, offer) < 0) {
+        stint_warn("out of memory: connections to other groups will not be made");
+        return;
+    }
+    if (agent_link_connected(meet->agent))
+        send_offer(meet->agent, offer);
+}
+
+void agent_meet_connected(struct agent_meet *meet)
+{
+    const json_t *offer;
+    size_t i;
+
+    if (!meet)
+        return;
+    json_array_foreach (meet->offers, i, offer)
+        send_offer(meet->agent, offer);
+}
+
+/* --- those of others ------------------------------------------------------------------- */
+
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+}
+
+/* "at KEY PORT ADDRESS...": first the address that it had, then those of a real network,
+ * and the loopback ones only within it. */
+static void pass_on(const struct agent_meet *meet, const json_t *offer)
+{
+    const char *key = stint_json_string(offer, "key", "");
+    const json_t *addresses = json_object_get(offer, "addresses");
+    char text[2048], network[128];
+    const json_t *item;
+    bool is_here;
+    size_t len, i;
+
+    name_network(network, sizeof(network));
+    is_here = strcmp(stint_json_string(offer, "network", ""), network) == 0;
+    len = (size_t)snprintf(text, sizeof(text), "at %.255s %d", key,
+                           (int)stint_json_int(offer, "port", 1, 65535, 0));
+    for (int first = 1; first >= 0; first--)
+        json_array_foreach (addresses, i, item) {
+            const char *address = json_string_value(item);
+            const char *old = strchr(key, '/');
+            bool is_old;
+
+            if (!address || len + strlen(address) + 2 > sizeof(text)
+                || (is_loopback(address) && !is_here))
+                continue;
+            old = old ? old + 1 + (old[1] == '[') : "";
+            is_old = strncmp(old, address, strlen(address)) == 0
+                     && strchr(":]", old[strlen(address)]);
+            if (is_old == (first == 1))
+                len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", address);
+        }
+    if (send(meet->control, text, len, MSG_NOSIGNAL) < 0)
+        stint_debug("an offer does not reach the restorer"); /* its end is noticed */
+}
+
+void agent_meet_offer(struct agent_meet *meet, const json_t *message)
+{
+    if (!meet)
+        return;
+    if (meet->listening)
+        pass_on(meet, message);
+    else
+        (void)json_array_append(meet->heard, (json_t *)message); /* else: it times out */
+}
+
+static void start_listening(struct agent_meet *meet, const char *group)
+{
+    const struct timeval patience = {PATIENCE_S, 0};
+    const json_t *offer;
+    size_t i;
+
+    snprintf(meet->group, sizeof(meet->group), "%s", group);
+    if (meet->listening)
+        return;
+    meet->listening = true;
+    evtimer_add(meet->timer, &patience);
+    json_array_foreach (meet->heard, i, offer)
+        pass_on(meet, offer);
+    json_array_clear(meet->heard);
+}
+
+bool agent_meet_packet(struct agent_meet *meet, const char *text)
+{
+    if (strncmp(text, "listening ", 10) == 0) {
+        offer_place(meet, text);
+    } else if (strncmp(text, "connections ", 12) == 0) {
+        start_listening(meet, text + 12);
+    } else if (strcmp(text, "connected") == 0) {
+        meet->listening = false;
+        evtimer_del(meet->timer);
+    } else {
+        return false;
+    }
+    return true;
+}
