@@ -1,4 +1,4 @@
-# timeout: 200
+# timeout: 500
 # Connections whose other end is not part of the program: reset, ended, made again, or a
 # reason to refuse the checkpoint, as the user wishes.
 . "${0%/*}/lib.sh"
