@@ -3,16 +3,19 @@
 # and is stopped again after a restart.
 . "${0%/*}/lib.sh"
 
-state() { # NAME: of the first process of the job that is the program's
-    awk '{ print $3 }' "/proc/$(job_left "$1" | grep -o '[0-9]* sleep' | cut -d' ' -f1)/stat" 2>/dev/null
+root_of() { # NAME: the first process of the job that is the program's
+    job_left "$1" | sed -n 's/ sh$//p' | head -n 1
 }
 
-is_in() { # NAME STATE
-    [ "$(state "$1")" = "$2" ]
+is_stopped() { # NAME
+    [ "$(awk '{ print $3 }' "/proc/$(root_of "$1")/stat" 2>/dev/null)" = T ]
 }
 
-root_of() { # NAME
-    job_left "$1" | grep -o '[0-9]* sleep' | cut -d' ' -f1
+launch_and_stop() { # NAME
+    job_launch "$1" sh -c '. "$0/gate.sh"; gate' "$PROGRAMS"
+    job_ready "$1"
+    kill -STOP "$(root_of "$1")"
+    wait_for 20 is_stopped "$1"
 }
 
 for T_AS in '' user; do
@@ -34,18 +37,29 @@ for T_AS in '' user; do
     fi
 
     job=root$T_AS
-    job_launch "$job" sleep 1.5
-    wait_for 20 is_in "$job" S
-    kill -STOP "$(root_of "$job")"
-    wait_for 20 is_in "$job" T
+    launch_and_stop "$job"
     ok "the program itself is stopped: a checkpoint is taken$who" job_checkpoint "$job"
-    ok "it stays stopped$who" wait_for 5 is_in "$job" T
+    ok "it stays stopped$who" wait_for 20 is_stopped "$job"
     ok "and another one$who" job_checkpoint "$job" --kill
     job_end "$job"
     job_restart "$job"
-    ok "it is stopped after the restart$who" wait_for 30 is_in "$job" T
+    ok "it is stopped after the restart$who" wait_for 30 is_stopped "$job"
     kill -CONT "$(root_of "$job")"
+    job_go "$job"
     ok "and ends when it is continued$who" job_end "$job"
     is "it ends well$who" "$JOB_STATUS" 0
 done
+# Where processes may not be traced it is refused by name, and nothing changes.
+T_AS=''
+T_WRAP=$PROGRAMS/no_ptrace
+launch_and_stop untraced
+job_checkpoint untraced >"$T/said" 2>&1
+is 'without ptrace(2) it is for later' "$?" 75
+like 'and it is said why' "$(cat "$T/said")" 'process [0-9]* \(sh\) is stopped .* may not be traced here'
+ok 'it stays stopped' is_stopped untraced
+like 'stint doctor says so beforehand' "$($T_WRAP stint doctor)" '^note +processes cannot be traced'
+kill -CONT "$(root_of untraced)"
+job_go untraced
+job_end untraced
+is 'and ends when it is continued' "$JOB_STATUS" 0
 done_testing
