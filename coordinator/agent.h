@@ -24,6 +24,7 @@ struct stint_agent_config {
     uint64_t restore;           /* generation to restore, 0 = start argv */
     const char *restore_dir;    /* directory that holds that generation; NULL = dir */
     bool lazy;                  /* restore with the image mapped */
+    bool keep_output;           /* restore without cutting output files back */
     bool join;                  /* a coordinator runs already: only connect to it */
     char *const *coordinator_args; /* further options for the `stint coordinator` it
                                     * starts, NULL-terminated; may be NULL */

@@ -106,6 +106,7 @@ int agent_restore_prepare(struct agent *agent, struct stint_err *err)
 static void __attribute__((noreturn))
 run_restorer(const struct agent_restore *restore, const char *program, int control)
 {
+    const struct stint_agent_config *config = restore->agent->config;
     char number[16];
 
     agent_signals_child(restore->agent);
@@ -115,7 +116,8 @@ run_restorer(const struct agent_restore *restore, const char *program, int contr
     (void)syscall(SYS_close_range, CONTROL_FD + 1, UINT_MAX, 0);
     snprintf(number, sizeof(number), "%d", CONTROL_FD);
     execl(program, "stint-restorer", "--control", number, "--dir", restore->gen_dir,
-          "--group", restore->image, restore->agent->config->lazy ? "--lazy" : "--full", (char *)NULL);
+          "--group", restore->image, config->lazy ? "--lazy" : "--full",
+          config->keep_output ? "--keep-output" : NULL, (char *)NULL);
     _exit(127);
 }
 

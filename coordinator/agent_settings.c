@@ -166,3 +166,18 @@ int agent_settings_sockets(struct agent_settings *settings, const char *text,
         snprintf(settings->sockets, sizeof(settings->sockets), "%s", text);
     return ret;
 }
+
+int agent_settings_output(const char *text, bool *keep, struct stint_err *err)
+{
+    if (strcmp(text, "cut") != 0 && strcmp(text, "keep") != 0)
+        return stint_err_set(err, -EINVAL, "--output is cut or keep, not '%s'.", text);
+    *keep = strcmp(text, "keep") == 0;
+    return 0;
+}
+
+bool agent_settings_output_default(void)
+{
+    const char *text = getenv("STINT_OUTPUT");
+
+    return text && strcmp(text, "keep") == 0;
+}

@@ -48,4 +48,10 @@ int agent_settings_unsupported(struct agent_settings *settings, const char *text
 int agent_settings_sockets(struct agent_settings *settings, const char *text,
                            struct stint_err *err);
 
+/* Output files at a restart: "cut" or "keep".
+ * Returns 0, or -EINVAL with *err set (keep is unchanged). */
+int agent_settings_output(const char *text, bool *keep, struct stint_err *err);
+/* What $STINT_OUTPUT says; anything but "keep" is "cut". */
+bool agent_settings_output_default(void);
+
 #endif

@@ -44,6 +44,10 @@ static const char help_text[] =
     "      --full           read all of its memory before it goes on (default)\n"
     "      --lazy           map it from the checkpoint: it goes on at once and reads what\n"
     "                       it touches; the checkpoint has to stay as long as it runs\n"
+    "      --output=cut|keep\n"
+    "                       cut output files back to where they were (default), or leave\n"
+    "                       what was written since the checkpoint in them and go on\n"
+    "                       behind it. Default: $STINT_OUTPUT, also in a Slurm job\n"
     "  -i, --interval TIME, --keep N, --on-unsupported=refuse|ignore, --sockets=RULES\n"
     "                       as in `stint launch`; default: what was given there\n"
     "  -h, --help\n"
@@ -66,6 +70,7 @@ enum {
     OPT_JOIN,
     OPT_FULL,
     OPT_LAZY,
+    OPT_OUTPUT,
 };
 
 static const struct option options[] = {
@@ -79,6 +84,7 @@ static const struct option options[] = {
     {"join", no_argument, NULL, OPT_JOIN},
     {"full", no_argument, NULL, OPT_FULL},
     {"lazy", no_argument, NULL, OPT_LAZY},
+    {"output", required_argument, NULL, OPT_OUTPUT},
     {"help", no_argument, NULL, 'h'},
     {0},
 };
@@ -88,7 +94,7 @@ struct restart {
     const char *interval, *keep, *unsupported, *sockets;
     const char *group;
     uint64_t generation; /* 0: the newest that works */
-    bool lazy, join;
+    bool lazy, join, keep_output;
     struct agent_settings settings;
 };
 
@@ -125,6 +131,8 @@ static int take_option(int option, const char *value, struct restart *restart,
     case OPT_LAZY:
         restart->lazy = option == OPT_LAZY;
         return 0;
+    case OPT_OUTPUT:
+        return agent_settings_output(value, &restart->keep_output, err);
     default:
         return stint_err_set(err, -EINVAL, "there is no such option.");
     }
@@ -242,6 +250,7 @@ static int restart_one(const struct restart *restart, const struct place *place,
         .restore = generation,
         .restore_dir = place->from,
         .lazy = restart->lazy,
+        .keep_output = restart->keep_output,
         .join = restart->join,
         .coordinator_args = agent_settings_args(&restart->settings, &args),
     };
@@ -316,7 +325,7 @@ static int run(struct restart *restart, struct stint_err *err)
 
 int cmd_restart(int argc, char **argv)
 {
-    struct restart restart = {0};
+    struct restart restart = {.keep_output = agent_settings_output_default()};
     struct stint_err err = {0};
     int ret = parse(argc, argv, &restart);
 

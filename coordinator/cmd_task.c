@@ -36,6 +36,7 @@
 #include "common/paths.h"
 #include "common/timefmt.h"
 #include "coordinator/agent.h"
+#include "coordinator/agent_settings.h"
 #include "coordinator/commands.h"
 #include "coordinator/task_record.h"
 
@@ -410,6 +411,7 @@ static int restore(struct task *task, int from_fd, const char *from_dir,
         .group = task->value[TASK_KIND],
         .argv = task->argv,
         .restore = generation,
+        .keep_output = agent_settings_output_default(),
         .restore_dir = from_dir,
         /* in full: pruning may take the image away, which a network file system shows */
         .lazy = false,

@@ -21,6 +21,7 @@
 #include "common/log.h"
 #include "common/wire.h"
 #include "coordinator/agent.h"
+#include "coordinator/agent_settings.h"
 #include "coordinator/commands.h"
 #include "coordinator/dmtcp/aside.h"
 #include "coordinator/dmtcp/contact.h"
@@ -140,6 +141,7 @@ static int run_program(struct restart *restart, const struct dmtcp_program *prog
         .dir = restart->contact.dir,
         .group = program->group->name,
         .restore = restart->images.manifest.generation,
+        .keep_output = agent_settings_output_default(),
         .restore_dir = restart->images.files,
         .join = true,
     };

@@ -22,6 +22,7 @@
 
 static const char usage[] =
     "usage: stint-restorer --control FD --dir DIR --group IMAGE [--full|--lazy]\n"
+    "                      [--keep-output]\n"
     "       stint-restorer --control FD --probe\n"
     "Started by `stint restart` and `stint doctor`; see doc/protocol.md.\n";
 
@@ -32,6 +33,7 @@ static int parse(int argc, char **argv, struct stint_restore *restore, const cha
         {"control", required_argument, NULL, 'c'}, {"dir", required_argument, NULL, 'd'},
         {"group", required_argument, NULL, 'g'},   {"full", no_argument, NULL, 'f'},
         {"lazy", no_argument, NULL, 'l'},          {"probe", no_argument, NULL, 'p'},
+        {"keep-output", no_argument, NULL, 'k'},
         {NULL, 0, NULL, 0},
     };
     char *end = NULL;
@@ -58,6 +60,9 @@ static int parse(int argc, char **argv, struct stint_restore *restore, const cha
             break;
         case 'l':
             restore->lazy = true;
+            break;
+        case 'k':
+            restore->keep_output = true;
             break;
         case 'p':
             *probe = true;

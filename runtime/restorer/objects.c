@@ -166,12 +166,22 @@ void stint_objects_set_owners(struct stint_restore *restore)
     }
 }
 
+/* What the program writes from now on comes behind what is there. */
+static void keep_output(struct stint_restore *restore, const struct stint_restored_object *o)
+{
+    if (o->object->pos >= (int64_t)o->object->size && lseek(o->fd, 0, SEEK_END) < 0)
+        stint_restore_note(restore, "cannot go to the end of %s: %s",
+                           stint_object_path(o->object), strerror(errno));
+}
+
 void stint_objects_cut(struct stint_restore *restore)
 {
     for (size_t i = 0; i < restore->nobjects; i++) {
         const struct stint_restored_object *o = &restore->objects[i];
 
-        if (o->cut && ftruncate(o->fd, (off_t)o->object->size) < 0)
+        if (o->cut && restore->keep_output)
+            keep_output(restore, o);
+        else if (o->cut && ftruncate(o->fd, (off_t)o->object->size) < 0)
             stint_restore_note(restore, "cannot cut %s back to %llu bytes: %s",
                                stint_object_path(o->object),
                                (unsigned long long)o->object->size, strerror(errno));

@@ -49,6 +49,7 @@ struct stint_restore {
     const char *dir;
     int dirfd;
     bool lazy;
+    bool keep_output; /* do not cut output files back */
     bool user_ns;    /* an ordinary user: everything happens in a user namespace */
     bool set_tid;    /* the kernel gives wanted pids */
     int pid_max;     /* sysctl kernel.pid_max of the machine; 0 = unknown */
