@@ -104,11 +104,13 @@ in_the_way() { # WHAT STATUS REGEX COMMAND...: while it runs, a checkpoint fails
 }
 
 in_the_way static 1 'process [0-9]+ \(static\) is statically linked' "$T/static"
+T_WRAP=$PROGRAMS/no_ptrace
 in_the_way stopped 75 'process [0-9]+ \(dynamic\) is stopped' \
     sh -c "$T/dynamic & until [ -e $UP ]; do sleep 0.05; done; kill -STOP \$!; sleep 30"
+T_WRAP=''
 in_the_way srun 75 'srun is running' "$T/srun"
-in_the_way 'a removed directory' 1 'descriptor 9: the removed directory' \
-    sh -c "mkdir $T/gone; exec 9<$T/gone; rmdir $T/gone; exec $T/dynamic"
+in_the_way 'a removed pipe' 1 'descriptor 9: the removed named pipe' \
+    sh -c "mkfifo $T/gone; exec 9<>$T/gone; rm $T/gone; exec $T/dynamic"
 if command -v strace >/dev/null; then
     in_the_way traced 75 'process [0-9]+ \(dynamic\) is traced by process' \
         strace -f -o /dev/null "$T/dynamic"
