@@ -3,7 +3,9 @@
  */
 #include "coordinator/agent_meet.h"
 
+#include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include "common/wire.h"
 #include "coordinator/agent_state.h"
 
+#define ROOM_MS    8000 /* longer than an address that does not answer is tried */
 #define PATIENCE_S 3 /* before the user is told who is waited for */
 
 struct agent_meet {
@@ -130,6 +133,21 @@ static bool is_loopback(const char *address)
     return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
 }
 
+/* The restorer may be busy connecting: there are many offers when there are many ports. */
+static void send_line(const struct agent_meet *meet, const char *text, size_t len)
+{
+    struct pollfd room = {meet->control, POLLOUT, 0};
+
+    while (send(meet->control, text, len, MSG_NOSIGNAL) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN || poll(&room, 1, ROOM_MS) <= 0) {
+            stint_warn("an offer does not reach the restorer: %s", strerror(errno));
+            return;
+        }
+    }
+}
+
 /* "at KEY PORT ADDRESS...": first the address that it had, then those of a real network,
  * and the loopback ones only within it. */
 static void pass_on(const struct agent_meet *meet, const json_t *offer)
@@ -160,8 +178,7 @@ static void pass_on(const struct agent_meet *meet, const json_t *offer)
             if (is_old == (first == 1))
                 len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", address);
         }
-    if (send(meet->control, text, len, MSG_NOSIGNAL) < 0)
-        stint_debug("an offer does not reach the restorer"); /* its end is noticed */
+    send_line(meet, text, len);
 }
 
 void agent_meet_offer(struct agent_meet *meet, const json_t *message)
