@@ -91,9 +91,9 @@ struct launch {
     struct agent_settings settings;
 };
 
-static int take_option(int option, const char *value, struct launch *launch,
-                       struct stint_err *err)
+static int take_option(int option, const char *value, void *arg, struct stint_err *err)
 {
+    struct launch *launch = arg;
     launch->has_settings |= option == 'i' || option == OPT_KEEP || option == OPT_UNSUPPORTED
                             || option == OPT_SOCKETS;
     switch (option) {
@@ -119,24 +119,15 @@ static int take_option(int option, const char *value, struct launch *launch,
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct launch *launch)
 {
+    static const struct command_line line
+        = {"launch", help_text, "+:d:i:h", options, take_option};
     struct stint_err err;
-    int option;
+    int ret;
 
     agent_settings_init(&launch->settings);
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:d:i:h", options, NULL)) != -1) {
-        if (option == 'h') {
-            fputs(help_text, stdout);
-            return STINT_EXIT_OK;
-        }
-        if (option == ':')
-            return command_usage("launch", "%s wants a value", argv[optind - 1]);
-        if (option == '?')
-            return command_usage("launch", "there is no option %s", argv[optind - 1]);
-        if (take_option(option, optarg, launch, &err) < 0)
-            return command_usage("launch", "%s", err.text);
-    }
+    ret = command_options(&line, argc, argv, launch, &err);
+    if (ret >= 0)
+        return ret;
     if (agent_policy_check(launch->settings.sockets, &err) < 0)
         return command_usage("launch", "in $" AGENT_POLICY_VARIABLE ": %s", err.text);
     if (agent_policy_check_file(&err) < 0)

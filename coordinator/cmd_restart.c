@@ -98,9 +98,9 @@ struct restart {
     struct agent_settings settings;
 };
 
-static int take_option(int option, const char *value, struct restart *restart,
-                       struct stint_err *err)
+static int take_option(int option, const char *value, void *arg, struct stint_err *err)
 {
+    struct restart *restart = arg;
     struct agent_settings scratch;
 
     switch (option) {
@@ -141,23 +141,14 @@ static int take_option(int option, const char *value, struct restart *restart,
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct restart *restart)
 {
+    static const struct command_line line
+        = {"restart", help_text, ":d:i:h", options, take_option};
     struct stint_err err;
-    int option;
+    int ret;
 
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":d:i:h", options, NULL)) != -1) {
-        if (option == 'h') {
-            fputs(help_text, stdout);
-            return STINT_EXIT_OK;
-        }
-        if (option == ':')
-            return command_usage("restart", "%s wants a value", argv[optind - 1]);
-        if (option == '?')
-            return command_usage("restart", "there is no option %s", argv[optind - 1]);
-        if (take_option(option, optarg, restart, &err) < 0)
-            return command_usage("restart", "%s", err.text);
-    }
+    ret = command_options(&line, argc, argv, restart, &err);
+    if (ret >= 0)
+        return ret;
     if (argc - optind != 1)
         return command_usage("restart",
                              optind == argc ? "DIR is missing" : "one DIR is enough");

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,28 @@
 #include "coordinator/helper.h"
 
 #define ASK_TIMEOUT_MS 35000 /* the helper gives up by itself after 30 s */
+
+int command_options(const struct command_line *line, int argc, char **argv, void *arg,
+                    struct stint_err *err)
+{
+    int option;
+
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, line->shorts, line->options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(line->help, stdout);
+            return STINT_EXIT_OK;
+        }
+        if (option == ':')
+            return command_usage(line->name, "%s wants a value", argv[optind - 1]);
+        if (option == '?')
+            return command_usage(line->name, "there is no option %s", argv[optind - 1]);
+        if (line->take(option, optarg, arg, err) < 0)
+            return command_usage(line->name, "%s", err->text);
+    }
+    return -1;
+}
 
 struct answer {
     struct event_base *base;

@@ -30,6 +30,20 @@ int cmd_coordinator(int argc, char **argv);
 /* One line "stint: COMMAND: text" and where the help is. Returns STINT_EXIT_USAGE. */
 int command_usage(const char *command, const char *fmt, ...) STINT_PRINTF(2, 3);
 
+/* How a command reads its options. */
+struct command_line {
+    const char *name, *help;
+    const char *shorts; /* getopt(3), with ':' first, or "+:" */
+    const struct option *options;
+    /* Takes one. Returns 0, or a negative errno with *err. */
+    int (*take)(int option, const char *value, void *arg, struct stint_err *err);
+};
+
+/* Read the options; -h prints the help. Returns -1 to go on with argv[optind], else the
+ * exit status. */
+int command_options(const struct command_line *line, int argc, char **argv, void *arg,
+                    struct stint_err *err);
+
 /* DIR as the user gave it: a directory, or the id of a Slurm job (digits, and no such
  * directory), whose directory `stint-slurm dir ID` names. *path is freed by the caller.
  * Returns 0, or -errno with *err set. */

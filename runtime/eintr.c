@@ -81,6 +81,16 @@ static void nothing(void)
 {
 }
 
+/* What of a timeout (NULL: none) is left for the retry; stands in *left. */
+static const struct timespec *shorten(const struct timespec *timeout, uint64_t deadline,
+                                      struct timespec *left)
+{
+    if (!timeout)
+        return NULL;
+    *left = interpose_left(deadline);
+    return left;
+}
+
 /* --- waiting for descriptors ---------------------------------------------------- */
 
 STINT_EXPORT int poll(struct pollfd *fds, nfds_t nfds, int timeout)
@@ -114,10 +124,7 @@ STINT_EXPORT int ppoll(struct pollfd *fds,
     int ret;
 
     mask = open_mask(mask, &copy);
-    UNINTERRUPTED(ret, INTERPOSE_REAL(ppoll)(fds, nfds, timeout, mask), if (timeout) {
-        left = interpose_left(deadline);
-        timeout = &left;
-    });
+    UNINTERRUPTED(ret, INTERPOSE_REAL(ppoll)(fds, nfds, timeout, mask), timeout = shorten(timeout, deadline, &left));
     return ret;
 }
 
@@ -145,10 +152,7 @@ STINT_EXPORT int pselect(int nfds,
 
     mask = open_mask(mask, &copy);
     UNINTERRUPTED(ret, INTERPOSE_REAL(pselect)(nfds, in, out, ex, timeout, mask),
-                  if (timeout) {
-                      left = interpose_left(deadline);
-                      timeout = &left;
-                  });
+                  timeout = shorten(timeout, deadline, &left));
     return ret;
 }
 
@@ -191,10 +195,7 @@ STINT_EXPORT int epoll_pwait2(int epfd,
 
     mask = open_mask(mask, &copy);
     UNINTERRUPTED(ret, INTERPOSE_REAL(epoll_pwait2)(epfd, events, max, timeout, mask),
-                  if (timeout) {
-                      left = interpose_left(deadline);
-                      timeout = &left;
-                  });
+                  timeout = shorten(timeout, deadline, &left));
     return ret;
 }
 
@@ -295,10 +296,7 @@ STINT_EXPORT int semtimedop(int id,
     struct timespec left;
     int ret;
 
-    UNINTERRUPTED(ret, INTERPOSE_REAL(semtimedop)(id, ops, nops, timeout), if (timeout) {
-        left = interpose_left(deadline);
-        timeout = &left;
-    });
+    UNINTERRUPTED(ret, INTERPOSE_REAL(semtimedop)(id, ops, nops, timeout), timeout = shorten(timeout, deadline, &left));
     return ret;
 }
 

@@ -316,9 +316,9 @@ static const sigset_t *without_urg(const sigset_t *set, sigset_t *copy)
     return copy;
 }
 
-STINT_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how,
+                       const sigset_t *set, sigset_t *old)
 {
-    __typeof__(&sigprocmask) real = INTERPOSE_REAL(sigprocmask);
     sigset_t copy;
     bool blocked;
     int ret;
@@ -334,22 +334,14 @@ STINT_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
     return ret;
 }
 
+STINT_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return change_mask(INTERPOSE_REAL(sigprocmask), how, set, old);
+}
+
 STINT_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
-    __typeof__(&pthread_sigmask) real = INTERPOSE_REAL(pthread_sigmask);
-    sigset_t copy;
-    bool blocked;
-    int ret;
-
-    if (!stint_runtime.state)
-        return real(how, set, old);
-    blocked = is_blocked();
-    ret = real(how, without_urg(set, &copy), old);
-    if (ret == 0) {
-        show_mask(old, blocked);
-        note_mask(how, set);
-    }
-    return ret;
+    return change_mask(INTERPOSE_REAL(pthread_sigmask), how, set, old);
 }
 
 STINT_EXPORT int sigpending(sigset_t *set)

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "common/log.h"
 #include "common/manifest.h"
 #include "common/wire.h"
+#include "t/unit.h"
 
 #define MESSAGES_MAX 64
 
@@ -40,17 +40,6 @@ static struct event_base *base;
 static struct peer agent, second, client, client2;
 static pid_t coordinator;
 static int dir_fd;
-
-static void STINT_PRINTF(1, 2) shell(const char *fmt, ...)
-{
-    char command[2048];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(command, sizeof(command), fmt, args);
-    va_end(args);
-    ck_assert_int_eq(system(command), 0);
-}
 
 static int exists(const char *name)
 {
@@ -397,18 +386,24 @@ START_TEST(keeps_two)
 }
 END_TEST
 
-START_TEST(two_groups_walk_together)
+/* Two agents, and a checkpoint that a client has asked for: the orders to each. */
+static void begin_with_two(json_t **to_agent, json_t **to_second)
 {
-    json_t *a, *b;
-    struct stint_manifest m;
-
     start_coordinator(0, NULL, NULL);
     connect_agent(&agent, "main", 100);
     connect_agent(&second, "step0", 200);
     connect_client(&client);
     ask_checkpoint(&client, 0);
-    a = expect(&agent, "checkpoint");
-    b = expect(&second, "checkpoint");
+    *to_agent = expect(&agent, "checkpoint");
+    *to_second = expect(&second, "checkpoint");
+}
+
+START_TEST(two_groups_walk_together)
+{
+    json_t *a, *b;
+    struct stint_manifest m;
+
+    begin_with_two(&a, &b);
     ck_assert_str_eq(stint_json_string(a, "gen_id", "a"),
                      stint_json_string(b, "gen_id", "b"));
     send_quiesced(&agent, a);
@@ -517,13 +512,7 @@ START_TEST(failure_of_one_aborts_all)
     } codes[] = {{"error", 1}, {"refused", 1}, {"retry", 75}};
     json_t *a, *b, *reply, *abort_message;
 
-    start_coordinator(0, NULL, NULL);
-    connect_agent(&agent, "main", 100);
-    connect_agent(&second, "step0", 200);
-    connect_client(&client);
-    ask_checkpoint(&client, 0);
-    a = expect(&agent, "checkpoint");
-    b = expect(&second, "checkpoint");
+    begin_with_two(&a, &b);
     send_quiesced(&second, b);
     send_failure(&agent, a, codes[_i].code);
     abort_message = expect(&second, "abort");
@@ -555,13 +544,7 @@ START_TEST(lost_agent_aborts)
 {
     json_t *a, *b;
 
-    start_coordinator(0, NULL, NULL);
-    connect_agent(&agent, "main", 100);
-    connect_agent(&second, "step0", 200);
-    connect_client(&client);
-    ask_checkpoint(&client, 0);
-    a = expect(&agent, "checkpoint");
-    b = expect(&second, "checkpoint");
+    begin_with_two(&a, &b);
     if (_i == 1) {
         send_quiesced(&agent, a);
         send_quiesced(&second, b);
@@ -580,13 +563,7 @@ START_TEST(end_after_capture_is_no_failure)
 {
     json_t *a, *b;
 
-    start_coordinator(0, NULL, NULL);
-    connect_agent(&agent, "main", 100);
-    connect_agent(&second, "step0", 200);
-    connect_client(&client);
-    ask_checkpoint(&client, 0);
-    a = expect(&agent, "checkpoint");
-    b = expect(&second, "checkpoint");
+    begin_with_two(&a, &b);
     send_quiesced(&agent, a);
     send_quiesced(&second, b);
     expect(&agent, "capture");

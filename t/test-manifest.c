@@ -6,28 +6,17 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/dir.h"
+#include "t/unit.h"
 
 static char base[64];
 static struct stint_err err;
 static int fd;
-
-static void STINT_PRINTF(1, 2) shell(const char *fmt, ...)
-{
-    char command[1024];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(command, sizeof(command), fmt, args);
-    va_end(args);
-    ck_assert_int_eq(system(command), 0);
-}
 
 static void setup(void)
 {
