@@ -127,11 +127,26 @@ static void block_again(const struct thread *thread)
         (void)set_mask(thread->tid, mask | BIT(SIGURG)); /* killed meanwhile */
 }
 
+/* The signal that a stop keeps from being delivered, 0 = none. */
+static int held_signal(int status)
+{
+    return is_event(status) || is_syscall(status) ? 0 : WSTOPSIG(status);
+}
+
+/* Only a thread that stands still can be let go. One that was continued before it was
+ * traced runs: it would come to its next stop with nobody there to let it run on. */
 static void let_go(struct thread *thread)
 {
+    int status;
+
     block_again(thread);
-    /* One that was killed meanwhile is not there to be let go. */
-    (void)ptrace(PTRACE_DETACH, thread->tid, NULL, NULL);
+    if (ptrace(PTRACE_DETACH, thread->tid, NULL, NULL) < 0
+        && ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL) == 0
+        && wait_for_stop(thread->tid, &status) == 0) {
+        block_again(thread);
+        /* One that was killed meanwhile is not there to be let go. */
+        (void)ptrace(PTRACE_DETACH, thread->tid, NULL, (long)held_signal(status));
+    }
     thread->let_go = true;
 }
 
@@ -443,6 +458,10 @@ bool agent_stopped_event(struct agent *agent, pid_t tid, int status)
             return WIFSTOPPED(status) || !is_process;
         }
     }
+    /* Not traced any more, as far as we know: let_go() did not see it stop in time. One
+     * that was never traced cannot be detached from. */
+    if (WIFSTOPPED(status))
+        (void)ptrace(PTRACE_DETACH, tid, NULL, (long)held_signal(status));
     return WIFSTOPPED(status);
 }
 
