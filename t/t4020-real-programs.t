@@ -77,9 +77,27 @@ octave              octave-cli  octave-cli --no-init-file $P/job.m
 R-fork              Rscript     Rscript --vanilla $P/parallel.R FORK
 R-psock             Rscript     Rscript --vanilla $P/parallel.R PSOCK
 R-mclapply          Rscript     Rscript --vanilla $P/parallel.R mclapply
+sqlite-wal          python3     /usr/bin/python3 $P/sqlite_job.py
+redis               redis-server /usr/bin/python3 $P/redis_job.py
+make                gcc,make    sh $P/make.sh $T_ROOT
+parallel            parallel    bash $P/batches.sh parallel
+xargs               xargs       bash $P/batches.sh xargs
+lammps              lmp         sh $P/lammps.sh
+bash-jobs           bash        /usr/bin/python3 $P/terminal.py bash
+zsh-jobs            zsh         /usr/bin/python3 $P/terminal.py zsh
+tcsh-jobs           tcsh        /usr/bin/python3 $P/terminal.py tcsh
+vim                 vim         /usr/bin/python3 $P/terminal.py vim
+emacs               emacs       /usr/bin/python3 $P/terminal.py emacs
+tmux                tmux        /usr/bin/python3 $P/terminal.py tmux
+screen              screen      /usr/bin/python3 $P/terminal.py screen
+"
+user_table="
+postgresql          psql        bash $P/postgres.sh
 "
 
 real_all
+is_root || table=''
+table="$table$user_table"
 if is_root; then
     T_AS=user
     real_all
