@@ -30,6 +30,7 @@
 #define QUIESCE_TIMEOUT_MS   8000
 #define RESIGNAL_INTERVAL_MS 4
 #define DEAF_AFTER_MS        12
+#define ALL_DEAF_AFTER_MS    400
 #define DEAF_MAX             64
 
 /* SA_RESTORER is hidden by glibc; rt_sigaction(2) needs it on x86_64. */
@@ -203,16 +204,30 @@ static int scan_threads(struct runtime_state *state,
     return n < 0 ? -1 : unparked;
 }
 
-static bool is_deaf(int32_t tid)
+/* Does it block SIGURG? In our handler a thread blocks everything, and under load it may
+ * take a while there until it is parked: one that blocks everything by itself has to wait. */
+static bool is_deaf(int32_t tid, uint64_t waited_ms)
 {
+    const uint64_t all = ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
     char path[64], text[4096];
     const char *value;
+    uint64_t blocked;
 
     stint_text_task_path(path, sizeof(path), tid, "status");
     if (stint_text_read(path, text, sizeof(text)) <= 0)
         return false;
     value = stint_text_field(text, "SigBlk");
-    return value && (stint_text_hex(&value) & 1ull << (SIGURG - 1));
+    blocked = value ? stint_text_hex(&value) : 0;
+    return blocked & 1ull << (SIGURG - 1)
+           && waited_ms >= (blocked == all ? ALL_DEAF_AFTER_MS : DEAF_AFTER_MS);
+}
+
+static bool is_listed(const int32_t *deaf, uint32_t count, int32_t tid)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (deaf[i] == tid)
+            return true;
+    return false;
 }
 
 /* A thread that blocks SIGURG behind libc's back (the helper threads of glibc do)
@@ -275,8 +290,10 @@ static int quiesce_threads(struct runtime_state *state,
         calm = 0;
         if (now_ms() > deadline)
             break;
+        /* once: by then it may be in the handler, where SIGURG has to stay blocked */
         if (due && signalled - start >= DEAF_AFTER_MS && ndeaf < DEAF_MAX
-            && is_deaf(*straggler)) {
+            && !is_listed(deaf, ndeaf, *straggler)
+            && is_deaf(*straggler, signalled - start)) {
             deaf[ndeaf++] = *straggler;
             ask_to_unblock(session->channel, *straggler);
         }
