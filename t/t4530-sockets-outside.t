@@ -84,6 +84,15 @@ start tcp-refuse tcp --sockets=refuse
 refused 'TCP: refused' "process [0-9]+ \(python3\), descriptor [0-9]+: .*127.0.0.1:$(cat "$T/out/port")"
 ends_with 'TCP: the program goes on when it was refused' 'unread open'
 
+# a coordinator that nobody tells, as under Slurm
+as env STINT_SOCKETS=refuse stint coordinator -d "$T/by-hand" 2>"$T/by-hand.err" &
+wait_for 30 test -e "$T/by-hand/coordinator.yaml"
+job=by-hand
+t_start by-hand launch --join "$T/by-hand" python3 "$PROGRAMS/outside.py" tcp "$T/out"
+job_ready by-hand
+refused 'TCP: refused, by the environment' '127.0.0.1'
+ends_with 'TCP: and it goes on' 'unread open'
+
 start unix-refuse stream
 refused 'UNIX: refused' "process [0-9]+ \(python3\), descriptor [0-9]+: .*$T/out/stream"
 ends_with 'UNIX: the program goes on when it was refused' 'unread open'
