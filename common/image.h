@@ -92,6 +92,8 @@ enum stint_record_type {
 #define STINT_PROC_SUBREAPER    2u
 #define STINT_PROC_THP_DISABLE  4u
 #define STINT_PROC_KEEPCAPS     8u
+#define STINT_PROC_LOCK_FUTURE  16u /* mlockall(MCL_FUTURE) */
+#define STINT_PROC_LOCK_ONFAULT 32u /* with MCL_ONFAULT */
 
 struct stint_process {
     int32_t pid, ppid, pgid, sid; /* as the program itself sees them */
@@ -360,6 +362,7 @@ enum stint_segment_kind {
     STINT_SEG_DELETED = 3, /* file without a name */
     STINT_SEG_SYSV = 4,
     STINT_SEG_SHMFILE = 5, /* file in /dev/shm or the like, on its path */
+    STINT_SEG_PART = 6, /* more of the contents of segment `a`, which comes before */
 };
 
 struct stint_segment {

@@ -47,6 +47,13 @@ struct stint_inotify_watch {
 /* STINT_OBJ_PROC: a file of /proc, opened again on its path. a = pid of the process
  * that it belongs to, 0 = none; b = 1 when that process has been reaped. */
 
+/* --- pipes ---------------------------------------------------------------------- */
+
+/* STINT_OBJ_PIPE, STINT_OBJ_FIFO: where there are packets (O_DIRECT) in it, extra is one
+ * uint32_t for each piece of the contents, in their order: its length, and the flag when it
+ * is a packet. None: all is a stream. */
+#define STINT_PIPE_PACKET 0x80000000u
+
 /* --- pseudo-terminals ----------------------------------------------------------- */
 
 /* STINT_OBJ_PTY: a = number of the pair (/dev/pts/N), b = 1 for the master. The extra of a

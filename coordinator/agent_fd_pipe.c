@@ -16,9 +16,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/image_objects.h"
 #include "common/image_write.h"
-
-#define COPY_BYTES (64u << 10)
 
 static bool can_read(const struct agent_object *object)
 {
@@ -76,18 +75,11 @@ static bool is_other_end_closed(const struct agent_object *object)
 static int describe_any(struct agent_objects *all, struct agent_object *object,
                         struct stint_err *err)
 {
-    int size = fcntl(object->fd, F_GETPIPE_SZ), pending = 0;
+    int size = fcntl(object->fd, F_GETPIPE_SZ);
 
     number_pipe(all, object);
     object->record.pipe_size = size > 0 ? (uint32_t)size : 0;
     object->record.pos = 0;
-    /* A packet's bounds would be lost. */
-    if ((object->open_flags & O_DIRECT) && ioctl(object->fd, FIONREAD, &pending) == 0
-        && pending > 0)
-        return agent_object_refuse(object, err,
-                                   "a pipe in packet mode with %d bytes in it is not "
-                                   "supported yet",
-                                   pending);
     if (has_end(all, object, !can_read(object)) || is_other_end_closed(object))
         return 0;
     if (agent_object_sever(all, object))
@@ -98,6 +90,17 @@ static int describe_any(struct agent_objects *all, struct agent_object *object,
                                    "of the program: start that with it, or write to a file",
                                    object->link);
     return 0;
+}
+
+/* Does somebody write packets into it? */
+static bool is_direct(const struct agent_objects *all, const struct agent_object *object)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (is_same_pipe(object, all->list[i]) && can_write(all->list[i])
+            && all->list[i]->open_flags & O_DIRECT)
+            return true;
+    }
+    return false;
 }
 
 /* The first description that can read stores the contents. */
@@ -112,59 +115,168 @@ static bool is_store(const struct agent_objects *all, const struct agent_object 
     return true;
 }
 
-/* Copy what is in the pipe into a scratch pipe as large. Returns its reading end, or
+/* Copy what is in the pipe into a scratch pipe as large. Returns 0 with its ends, or
  * -errno. */
-static int tee_contents(int fd, int size)
+static int tee_contents(int fd, int size, int *read_end, int *write_end)
 {
-    STINT_AUTO_CLOSE int read_end = -1, write_end = -1;
     int fds[2];
     ssize_t n;
 
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
-    read_end = fds[0];
-    write_end = fds[1];
-    if (fcntl(write_end, F_SETPIPE_SZ, size) < 0)
+    *read_end = fds[0];
+    *write_end = fds[1];
+    if (fcntl(*write_end, F_SETPIPE_SZ, size) < 0)
         return -errno;
     do
-        n = tee(fd, write_end, (size_t)size, SPLICE_F_NONBLOCK);
+        n = tee(fd, *write_end, (size_t)size, SPLICE_F_NONBLOCK);
     while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN)
-        return -errno;
-    return stint_steal_fd(&read_end);
+    return n < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+/* --- packets ------------------------------------------------------------------------ */
+
+/* What is in a pipe: pieces of a stream, and packets (O_DIRECT). A read ends with a packet,
+ * and what does not fit of it is lost: so one copy is read as a whole, another byte by byte
+ * where it has to be known how long a packet is. */
+struct contents {
+    char *bytes;
+    size_t len;
+    uint32_t *pieces; /* as in the image */
+    size_t npieces;
+    bool packets; /* there is one */
+    int measure;  /* the second copy: as much of it was read as of the first */
+};
+
+static int add_piece(struct contents *contents, uint32_t len, uint32_t flag)
+{
+    uint32_t *pieces
+        = reallocarray(contents->pieces, contents->npieces + 1, sizeof(*pieces));
+
+    if (!pieces)
+        return -ENOMEM;
+    contents->pieces = pieces;
+    pieces[contents->npieces++] = len | flag;
+    contents->packets |= flag != 0;
+    return 0;
+}
+
+/* A read has given len bytes, of which the last ones are a packet: how many? Or -errno. */
+static int measure_packet(const struct contents *contents, size_t len)
+{
+    for (size_t stream = 0;; stream++) {
+        int before, after;
+        char byte;
+
+        if (ioctl(contents->measure, FIONREAD, &before) < 0
+            || read(contents->measure, &byte, 1) != 1
+            || ioctl(contents->measure, FIONREAD, &after) < 0)
+            return -EIO;
+        if (stream == len - 1 || before - after != 1)
+            return (int)(len - stream);
+    }
+}
+
+static int add_read(struct contents *contents, size_t len, bool ends_with_packet)
+{
+    int packet = ends_with_packet ? measure_packet(contents, len) : 0, ret = 0;
+
+    if (packet < 0)
+        return packet;
+    if (len > (size_t)packet)
+        ret = add_piece(contents, (uint32_t)len - (uint32_t)packet, 0);
+    if (ret == 0 && packet > 0)
+        ret = add_piece(contents, (uint32_t)packet, STINT_PIPE_PACKET);
+    contents->len += len;
+    return ret;
+}
+
+/* from: the copy, with `marked` one more byte, of a stream, at its end. */
+static int read_contents(struct contents *contents, int from, size_t pending, bool marked,
+                         bool direct)
+{
+    size_t whole = pending + marked;
+    int ret = 0;
+
+    contents->bytes = malloc(whole + 1);
+    if (!contents->bytes)
+        return -ENOMEM;
+    while (ret == 0 && contents->len < pending) {
+        ssize_t n = read(from, contents->bytes + contents->len, whole - contents->len);
+        size_t len = n > 0 ? (size_t)n : 0;
+
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        if (contents->len + len == whole)
+            ret = add_read(contents, len - marked, !marked && direct);
+        else
+            ret = add_read(contents, len, true);
+    }
+    return ret;
+}
+
+static int copy_contents(const struct agent_object *object, size_t pending,
+                         struct contents *contents)
+{
+    STINT_AUTO_CLOSE int read_end = -1;
+    STINT_AUTO_CLOSE int write_end = -1;
+    STINT_AUTO_CLOSE int measure_write = -1;
+    int size = (int)object->record.pipe_size;
+    int ret = tee_contents(object->fd, size, &read_end, &write_end);
+    bool marked;
+
+    if (ret == 0)
+        ret = tee_contents(object->fd, size, &contents->measure, &measure_write);
+    if (ret < 0)
+        return ret;
+    /* without the mark a last packet looks like a stream; the user's pipes may be too large */
+    (void)fcntl(write_end, F_SETPIPE_SZ, size + 1);
+    marked = write(write_end, "", 1) == 1;
+    return read_contents(contents, read_end, pending, marked, object->record.b != 0);
+}
+
+/* --- store ----------------------------------------------------------------------- */
+
+static void contents_deinit(struct contents *contents)
+{
+    stint_cleanup_close(&contents->measure);
+    free(contents->bytes);
+    free(contents->pieces);
+}
+
+static int store_contents(struct agent_object *object, const struct contents *contents,
+                          struct stint_image_writer *writer, struct stint_err *err)
+{
+    int ret = stint_image_writer_data(writer, contents->bytes, contents->len, err);
+
+    return ret < 0 ? ret
+                   : stint_image_writer_data_end(writer, &object->record.data_offset,
+                                                 &object->record.data_len,
+                                                 &object->record.data_xxh3, err);
 }
 
 static int store_any(struct agent_object *object, struct stint_image_writer *writer,
                      struct stint_err *err)
 {
-    STINT_AUTO_CLOSE int scratch = -1;
-    STINT_AUTO_FREE char *buf = NULL;
-    int pending = 0, copied = 0, ret = 0;
-    ssize_t n;
+    struct contents contents = {.measure = -1};
+    int pending = 0, ret = 0;
 
     if (!object->record.c) /* set by describe: this one stores */
         return 0;
     object->record.c = 0;
     if (ioctl(object->fd, FIONREAD, &pending) < 0)
         return stint_err_set(err, -errno, "look into %s", object->link);
-    if (pending == 0)
-        return 0;
-    scratch = tee_contents(object->fd, (int)object->record.pipe_size);
-    buf = malloc(COPY_BYTES);
-    if (scratch < 0 || !buf)
-        return stint_err_set(err, scratch < 0 ? scratch : -ENOMEM, "copy what is in %s",
-                             object->link);
-    while (ret == 0 && (n = read(scratch, buf, COPY_BYTES)) > 0) {
-        ret = stint_image_writer_data(writer, buf, (size_t)n, err);
-        copied += (int)n;
+    if (pending > 0) {
+        ret = copy_contents(object, (size_t)pending, &contents);
+        ret = ret < 0 ? stint_err_set(err, ret, "copy what is in %s", object->link)
+                      : store_contents(object, &contents, writer, err);
     }
-    if (ret == 0 && copied != pending)
-        return stint_err_set(err, -EIO, "copied %d bytes of the %d in %s.", copied, pending,
-                             object->link);
-    if (ret == 0)
-        ret = stint_image_writer_data_end(writer, &object->record.data_offset,
-                                          &object->record.data_len,
-                                          &object->record.data_xxh3, err);
+    if (ret == 0 && contents.packets) {
+        object->extra = stint_steal_pointer(&contents.pieces);
+        object->extra_len = contents.npieces * sizeof(*contents.pieces);
+    }
+    object->record.b = 0;
+    contents_deinit(&contents);
     return ret;
 }
 
@@ -177,6 +289,7 @@ static int describe_pipe(struct agent_objects *all, struct agent_object *object,
                          const struct agent_segments *segments, struct stint_err *err)
 {
     object->record.c = is_store(all, object);
+    object->record.b = is_direct(all, object);
     return describe_any(all, object, err);
 }
 
@@ -205,6 +318,7 @@ static int describe_fifo(struct agent_objects *all, struct agent_object *object,
     if (!object->path)
         return stint_err_set(err, -ENOMEM, "describe %s", object->link);
     object->record.c = is_store(all, object);
+    object->record.b = is_direct(all, object);
     return describe_any(all, object, err);
 }
 

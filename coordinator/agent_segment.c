@@ -1,8 +1,7 @@
 /* Shared memory of the program that is not a file's own storage.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One process stores a segment, the one that maps most of it. What only others map
- * would be lost: that is refused.
+ * One process stores a segment, the one that maps most of it, others what only they map.
  */
 #include "coordinator/agent_segment.h"
 
@@ -214,6 +213,19 @@ static int take(struct agent_segments *segments, struct own_ranges **own, size_t
     return 0;
 }
 
+static void keep_ranges(struct agent_segment *segment, pid_t pid, struct own_ranges *own)
+{
+    struct agent_mapper *last
+        = segment->nmappers > 0 ? &segment->mappers[segment->nmappers - 1] : NULL;
+
+    if (last && last->pid == pid) {
+        last->ranges = own->list;
+        last->nranges = own->count;
+    } else {
+        free(own->list);
+    }
+}
+
 int agent_segments_read(struct agent_segments *segments, const struct agent_proc *proc,
                         pid_t inner, struct stint_err *err)
 {
@@ -246,7 +258,7 @@ int agent_segments_read(struct agent_segments *segments, const struct agent_proc
         ret = stint_err_set(err, -errno, "read the mappings of process %d (%s)", (int)inner,
                             proc->comm);
     for (size_t i = 0; i < nown; i++)
-        free(own[i].list);
+        keep_ranges(&segments->list[i], proc->pid, &own[i]);
     free(own);
     return ret;
 }
@@ -268,36 +280,95 @@ void agent_segments_size(struct agent_segments *segments, const struct agent_obj
     }
 }
 
+/* Who maps most of it. */
+static const struct agent_mapper *choose(const struct agent_segment *segment)
+{
+    const struct agent_mapper *best = NULL;
+
+    for (size_t i = 0; i < segment->nmappers; i++) {
+        const struct agent_mapper *mapper = &segment->mappers[i];
+
+        if (!best || mapper->covered > best->covered
+            || (mapper->covered == best->covered && mapper->readable && !best->readable))
+            best = mapper;
+    }
+    return best;
+}
+
+/* Let a process store what it maps of the segment with that index as well. */
+static int add_part(struct agent_segments *segments, size_t index, pid_t pid)
+{
+    struct agent_segment *list
+        = reallocarray(segments->list, segments->count + 1, sizeof(*list)), *part;
+
+    if (!list)
+        return -ENOMEM;
+    segments->list = list;
+    part = &list[segments->count];
+    *part = (struct agent_segment){.record = list[index].record, .writer = pid, .image_fd = -1};
+    part->mappers = calloc(1, sizeof(*part->mappers));
+    if (!part->mappers)
+        return -ENOMEM;
+    part->mappers[part->nmappers++].pid = pid;
+    part->record.id = (uint32_t)++segments->count;
+    part->record.kind = STINT_SEG_PART;
+    part->record.a = list[index].record.id;
+    return 0;
+}
+
+static int64_t cover(struct agent_range **ranges, size_t *count,
+                     const struct agent_mapper *mapper)
+{
+    int64_t fresh = 0;
+
+    for (size_t i = 0; i < mapper->nranges; i++) {
+        int64_t more
+            = add_range(ranges, count, mapper->ranges[i].start, mapper->ranges[i].end);
+
+        if (more < 0)
+            return more;
+        fresh += more;
+    }
+    return fresh;
+}
+
+/* Whoever maps something that nobody before it does stores a part. */
+static int add_parts(struct agent_segments *segments, size_t index,
+                     const struct agent_mapper *best)
+{
+    const struct agent_mapper *mappers = segments->list[index].mappers;
+    STINT_AUTO_FREE struct agent_range *ranges = NULL;
+    size_t count = 0, nmappers = segments->list[index].nmappers;
+    int ret = cover(&ranges, &count, best) < 0 ? -ENOMEM : 0;
+
+    for (size_t i = 0; ret == 0 && i < nmappers; i++) {
+        int64_t fresh = cover(&ranges, &count, &mappers[i]);
+
+        if (fresh != 0)
+            ret = fresh < 0 ? -ENOMEM : add_part(segments, index, mappers[i].pid);
+    }
+    return ret;
+}
+
 int agent_segments_choose(struct agent_segments *segments, struct stint_err *err)
 {
-    for (size_t i = 0; i < segments->count; i++) {
+    size_t count = segments->count;
+
+    for (size_t i = 0; i < count; i++) {
         struct agent_segment *segment = &segments->list[i];
-        const struct agent_mapper *best = NULL;
+        const struct agent_mapper *best = choose(segment);
         uint64_t all = 0;
 
         for (size_t j = 0; j < segment->nranges; j++)
             all += segment->ranges[j].end - segment->ranges[j].start;
-        for (size_t j = 0; j < segment->nmappers; j++) {
-            const struct agent_mapper *mapper = &segment->mappers[j];
-
-            if (!best || mapper->covered > best->covered
-                || (mapper->covered == best->covered && mapper->readable && !best->readable))
-                best = mapper;
-        }
-        if (best->covered < all && !segment->sized) {
-            stint_err_set(err, -ENOTSUP,
-                          "shared memory %s is mapped in parts by several processes, none "
-                          "of which maps all of them: not supported yet.",
-                          segment->path   ? segment->path
-                          : segment->name ? segment->name
-                                          : "without a name");
-            return AGENT_SEGMENT_E_REFUSED;
-        }
         segment->writer = best->pid;
         if (!segment->sized)
             segment->record.size = segment->end;
         segment->complete = best->covered == all && all >= segment->record.size
                             && segment->nranges == 1;
+        /* otherwise somebody has it open: all of it is read there */
+        if (best->covered < all && !segment->sized && add_parts(segments, i, best) < 0)
+            return stint_err_set(err, -ENOMEM, "list shared memory");
     }
     return 0;
 }
@@ -328,6 +399,8 @@ void agent_segments_deinit(struct agent_segments *segments)
 
         free(segment->name);
         free(segment->path);
+        for (size_t j = 0; j < segment->nmappers; j++)
+            free(segment->mappers[j].ranges);
         free(segment->mappers);
         free(segment->ranges);
         free(segment->image_name);

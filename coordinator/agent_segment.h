@@ -15,11 +15,17 @@
 
 #define AGENT_SEGMENT_E_REFUSED 1 /* outcome: not supported; *err says why in words */
 
+struct agent_range {
+    uint64_t start, end; /* offsets in a segment */
+};
+
 /* What one process maps of a segment. */
 struct agent_mapper {
     pid_t pid; /* as the agent sees it */
     uint64_t covered; /* bytes of the segment, that it may read if any can be read */
     bool readable;
+    struct agent_range *ranges; /* sorted, disjoint */
+    size_t nranges;
 };
 
 struct agent_segment {
@@ -31,9 +37,7 @@ struct agent_segment {
     uint64_t end; /* highest mapped offset */
     bool sized;    /* record.size is the file's: somebody has it open */
     bool complete; /* what is mapped is all that there is */
-    struct agent_range {
-        uint64_t start, end;
-    } *ranges; /* of all mappers together, sorted, disjoint */
+    struct agent_range *ranges; /* of all mappers together, sorted, disjoint */
     size_t nranges;
     pid_t writer; /* who stores it, as the agent sees it */
     char *image_name;
@@ -55,7 +59,8 @@ int agent_segments_read(struct agent_segments *segments, const struct agent_proc
 /* What the program's descriptors tell about the files behind segments. */
 void agent_segments_size(struct agent_segments *segments, const struct agent_objects *objects);
 
-/* Choose who writes each one. Returns as above. */
+/* Choose who writes each one. What the one that maps most of it does not map becomes a
+ * segment of its own, of the kind PART. Returns 0 or -errno with *err. */
 int agent_segments_choose(struct agent_segments *segments, struct stint_err *err);
 
 /* Find one by the file behind it, or NULL. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -96,6 +97,26 @@ static bool has_main_thread(const struct capture *capture)
     return slot != NULL;
 }
 
+/* Only a new mapping tells: a locked one does not forget its pages, and unless they are
+ * locked when they come, it has them at once. */
+uint32_t attributes_lock_future(void)
+{
+    long page = raw_syscall(SYS_mmap, NULL, STINT_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t flags = 0;
+    uint8_t there = 0;
+
+    if (page == -EAGAIN)
+        return STINT_PROC_LOCK_FUTURE; /* there may be no more: RLIMIT_MEMLOCK */
+    if (raw_is_error(page))
+        return 0;
+    (void)raw_syscall(SYS_mincore, page, STINT_PAGE_SIZE, &there); /* stays 0 */
+    if (raw_syscall(SYS_madvise, page, STINT_PAGE_SIZE, MADV_DONTNEED) == -EINVAL)
+        flags = STINT_PROC_LOCK_FUTURE | (there & 1 ? 0 : STINT_PROC_LOCK_ONFAULT);
+    (void)raw_syscall(SYS_munmap, page, STINT_PAGE_SIZE); /* just mapped */
+    return flags;
+}
+
 static void write_process(struct capture *capture, struct writer *writer)
 {
     struct stint_process process = {0};
@@ -116,6 +137,7 @@ static void write_process(struct capture *capture, struct writer *writer)
     process.flags |= flag_if(raw_syscall(SYS_prctl, PR_GET_KEEPCAPS), STINT_PROC_KEEPCAPS);
     process.flags |= flag_if(raw_syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0),
                              STINT_PROC_THP_DISABLE);
+    process.flags |= attributes_lock_future();
     if (raw_syscall(SYS_prctl, PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper)
         process.flags |= STINT_PROC_SUBREAPER;
     if (stint_text_read("/proc/self/oom_score_adj", text, sizeof(text)) > 0) {

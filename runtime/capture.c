@@ -41,6 +41,26 @@ static int fail(struct capture *capture, int error, const char *what, const char
 
 /* --- scratch memory ---------------------------------------------------- */
 
+/* Under mlockall(2) all of it would have to be there at once, and to be within the limit of
+ * locked memory: but not what one page becomes that is not locked any more. */
+static long reserve(size_t len)
+{
+    bool locked = attributes_lock_future() != 0;
+    long at = raw_syscall(SYS_mmap, NULL, locked ? STINT_PAGE_SIZE : len,
+                          PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long grown;
+
+    if (!locked || raw_is_error(at))
+        return at;
+    grown = raw_syscall(SYS_munlock, at, STINT_PAGE_SIZE);
+    if (grown == 0)
+        grown = raw_syscall(SYS_mremap, at, STINT_PAGE_SIZE, len, MREMAP_MAYMOVE);
+    if (raw_is_error(grown))
+        (void)raw_syscall(SYS_munmap, at, STINT_PAGE_SIZE); /* just mapped */
+    return grown;
+}
+
 int capture_init(struct capture *capture, const struct session *session)
 {
     static const size_t meta_sizes[] = {512u << 20, 64u << 20, 8u << 20};
@@ -55,9 +75,7 @@ int capture_init(struct capture *capture, const struct session *session)
     fixed = (fixed + 4095) & ~(size_t)4095;
     for (size_t i = 0; i < sizeof(meta_sizes) / sizeof(meta_sizes[0]); i++) {
         capture->meta_max = meta_sizes[i];
-        ret = raw_syscall(SYS_mmap, NULL, fixed + capture->meta_max,
-                          PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        ret = reserve(fixed + capture->meta_max);
         if (!raw_is_error(ret))
             break;
     }

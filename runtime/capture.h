@@ -49,6 +49,9 @@ int capture_segment(struct capture *capture,
                     const struct stint_ckpt_segment *segment,
                     const struct stint_ckpt_capture *order) STINT_HIDDEN;
 
+/* attributes.c: what becomes of new mappings, STINT_PROC_LOCK_*. */
+uint32_t attributes_lock_future(void) STINT_HIDDEN;
+
 /* attributes.c: records of everything but memory. */
 struct writer;
 void attributes_write(struct capture *capture, struct writer *writer) STINT_HIDDEN;

@@ -85,6 +85,13 @@ static int fill_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
         memcpy(at, contents, ipc->size);
     else if (segment->image)
         r = stint_segment_load(segment->image, at, (ipc->size + 4095) & ~UINT64_C(4095), err);
+    for (size_t i = 0; r == 0 && segment && i < restore->nsegments; i++) {
+        const struct stint_restored_segment *part = &restore->segments[i];
+
+        if (part->segment->kind == STINT_SEG_PART && part->segment->a == ipc->segment_id
+            && part->image)
+            r = stint_segment_load(part->image, at, (ipc->size + 4095) & ~UINT64_C(4095), err);
+    }
     (void)shmdt(at); /* just attached */
     return r;
 }

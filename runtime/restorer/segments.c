@@ -54,6 +54,7 @@ static int make(struct stint_restore *restore, const struct stint_segment *segme
     case STINT_SEG_SHMFILE:
         return make_shm_file(restore, segment, err);
     case STINT_SEG_SYSV:
+    case STINT_SEG_PART:
         break;
     }
     return stint_err_set(err, -EPROTONOSUPPORT,
@@ -123,6 +124,18 @@ int stint_segment_load(const struct stint_image *image, char *to, uint64_t size,
     return 0;
 }
 
+/* Into the segment that it belongs to; System V shared memory is filled when it is there. */
+static int fill_part(struct stint_restore *restore, const struct stint_restored_segment *part,
+                     struct stint_err *err)
+{
+    const struct stint_restored_segment *whole =
+        stint_restore_segment(restore, (uint32_t)part->segment->a);
+
+    if (!whole || !part->image || (whole->fd < 0 && whole->segment->kind != STINT_SEG_SYSV))
+        return stint_err_set(err, -EBADMSG, "a part of shared memory belongs to nothing.");
+    return whole->fd < 0 ? 0 : fill(part->image, whole->fd, whole->segment->size, err);
+}
+
 static int make_segment(struct stint_restore *restore, struct stint_restored_segment *s,
                         struct stint_err *err)
 {
@@ -131,6 +144,8 @@ static int make_segment(struct stint_restore *restore, struct stint_restored_seg
 
     if (s->segment->kind == STINT_SEG_SYSV)
         return 0; /* stint_ipc_make() */
+    if (s->segment->kind == STINT_SEG_PART)
+        return fill_part(restore, s, err);
     fd = make(restore, s->segment, err);
     if (fd < 0)
         return fd;

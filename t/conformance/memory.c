@@ -274,6 +274,99 @@ CASE(huge_pages)
     CHECK(filled(aligned, 8 * MIB, 4));
 }
 
+static char *shared_in_parts;
+
+static void maps_the_middle(void *arg)
+{
+    char *at = shared_in_parts;
+
+    SYS(munmap(at, 4 * PAGE));
+    SYS(munmap(at + 8 * PAGE, 8 * PAGE));
+    mark("middle");
+    hold();
+    CHECK(filled(at + 4 * PAGE, 4 * PAGE, 12));
+    at[5 * PAGE] = 'm';
+    mark("middle-changed");
+    await("end-changed");
+    CHECK_EQ(at[7 * PAGE], 'e');
+}
+
+static void maps_the_end(void *arg)
+{
+    char *at = shared_in_parts;
+
+    SYS(munmap(at, 6 * PAGE));
+    SYS(mprotect(at + 12 * PAGE, 4 * PAGE, PROT_NONE));
+    mark("end");
+    hold();
+    CHECK(filled(at + 8 * PAGE, 4 * PAGE, 13));
+    SYS(mprotect(at + 12 * PAGE, 4 * PAGE, PROT_READ));
+    CHECK(filled(at + 12 * PAGE, 4 * PAGE, 14));
+    await("middle-changed");
+    at[7 * PAGE] = 'e';
+    mark("end-changed");
+}
+
+/* Nobody maps all of it: page 0 to 4 here, 4 to 8 and 6 to 16 in two children. */
+CASE(shared_in_parts)
+{
+    pid_t middle, end;
+    char *at = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(at != MAP_FAILED);
+    shared_in_parts = at;
+    fill(at, 4 * PAGE, 11);
+    fill(at + 4 * PAGE, 4 * PAGE, 12);
+    fill(at + 8 * PAGE, 4 * PAGE, 13);
+    fill(at + 12 * PAGE, 4 * PAGE, 14);
+    middle = child(maps_the_middle, NULL);
+    end = child(maps_the_end, NULL);
+    await("middle");
+    await("end");
+    SYS(munmap(at + 4 * PAGE, 12 * PAGE));
+    hold();
+    CHECK(filled(at, 4 * PAGE, 11));
+    reap(middle);
+    reap(end);
+}
+
+/* New memory is locked: all of it at once, or (MCL_ONFAULT) as it is touched. */
+static void check_new_memory(bool on_fault)
+{
+    unsigned char there[4];
+    char *at = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(at != MAP_FAILED);
+    CHECK(vm_flag(at, "lo"));
+    SYS(mincore(at, 4 * PAGE, there));
+    CHECK_EQ(there[3] & 1, !on_fault);
+    SYS(munmap(at, 4 * PAGE));
+}
+
+static void locks_the_future(int flags)
+{
+    char *before = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(before != MAP_FAILED);
+    if (mlockall(flags) != 0)
+        skip("mlockall is not allowed here");
+    check_new_memory((flags & MCL_ONFAULT) != 0);
+    hold();
+    check_new_memory((flags & MCL_ONFAULT) != 0);
+    CHECK(!vm_flag(before, "lo"));
+    SYS(munlockall());
+}
+
+CASE(locked_in_future)
+{
+    locks_the_future(MCL_FUTURE);
+}
+
+CASE(locked_in_future_when_touched)
+{
+    locks_the_future(MCL_FUTURE | MCL_ONFAULT);
+}
+
 CASE(locked)
 {
     char *at = map_rw(8 * PAGE);

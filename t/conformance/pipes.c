@@ -140,6 +140,69 @@ CASE(packets)
     CHECK_EQ(read(p[0], buf, sizeof buf), 4);
 }
 
+/* The writer has gone, and with it the flag that says so. */
+CASE(packets_without_writer)
+{
+    char buf[4096];
+    int p[2];
+
+    SYS(pipe2(p, O_DIRECT));
+    put(p[1], "one");
+    put(p[1], "2");
+    SYS(close(p[1]));
+    hold();
+    CHECK_EQ(read(p[0], buf, sizeof buf), 3);
+    CHECK_EQ(read(p[0], buf, sizeof buf), 1);
+    CHECK_EQ(read(p[0], buf, sizeof buf), 0);
+}
+
+/* A write in packet mode goes on in the page of a stream before it, if it fits there: a
+ * whole page does not. */
+CASE(packets_and_stream)
+{
+    char page[4096], buf[10000];
+    int p[2];
+
+    SYS(pipe2(p, O_DIRECT));
+    put(p[1], "packet");
+    SYS(fcntl(p[1], F_SETFL, 0));
+    put(p[1], "stream");
+    SYS(fcntl(p[1], F_SETFL, O_DIRECT));
+    fill(page, sizeof page, 6);
+    CHECK_EQ(write(p[1], page, sizeof page), sizeof page);
+    put(p[1], "p");
+    SYS(fcntl(p[1], F_SETFL, 0));
+    put(p[1], "the ");
+    hold();
+    put(p[1], "end");
+    CHECK_EQ(read(p[0], buf, 3), 3); /* the rest of the packet is lost */
+    CHECK_MEM(buf, "pac", 3);
+    CHECK_EQ(read(p[0], buf, sizeof buf), 6 + 4096);
+    CHECK_MEM(buf, "stream", 6);
+    CHECK_MEM(buf + 6, page, sizeof page);
+    CHECK_EQ(read(p[0], buf, sizeof buf), 1);
+    CHECK_EQ(buf[0], 'p');
+    expect(p[0], "the end");
+    CHECK_EQ(waiting(p[0]), 0);
+}
+
+CASE(packet_after_stream)
+{
+    char page[4096], buf[5000];
+    int p[2];
+
+    SYS(pipe(p));
+    put(p[1], "a");
+    SYS(fcntl(p[1], F_SETFL, O_DIRECT));
+    fill(page, sizeof page, 7);
+    CHECK_EQ(write(p[1], page, sizeof page), sizeof page);
+    hold();
+    CHECK_EQ(read(p[0], buf, 2), 2); /* one byte of the packet: the rest is lost */
+    CHECK_EQ(buf[0], 'a');
+    CHECK_EQ(buf[1], page[0]);
+    CHECK_EQ(waiting(p[0]), 0);
+}
+
 CASE(writer_gone)
 {
     char c;

@@ -57,6 +57,35 @@ CASE(sysv_shm)
     SYS(shmctl(id, IPC_RMID, NULL));
 }
 
+static void sysv_shm_second_half(void *at)
+{
+    SYS(munmap(at, MIB / 2));
+    mark("unmapped");
+    hold();
+    CHECK(filled((char *)at + MIB / 2, MIB / 2, 5));
+}
+
+CASE(sysv_shm_in_parts)
+{
+    int id = (int)SYS(shmget(IPC_PRIVATE, MIB, 0600));
+    char *at = shmat(id, NULL, 0);
+    pid_t pid;
+
+    CHECK(at != (void *)-1);
+    fill(at, MIB / 2, 4);
+    fill(at + MIB / 2, MIB / 2, 5);
+    pid = child(sysv_shm_second_half, at);
+    await("unmapped");
+    SYS(munmap(at + MIB / 2, MIB / 2));
+    hold();
+    CHECK(filled(at, MIB / 2, 4));
+    reap(pid);
+    at = shmat(id, NULL, 0);
+    CHECK(filled(at, MIB / 2, 4));
+    CHECK(filled(at + MIB / 2, MIB / 2, 5));
+    SYS(shmctl(id, IPC_RMID, NULL));
+}
+
 CASE(sysv_shm_by_key)
 {
     key_t key = 0x51000000 + getpid();

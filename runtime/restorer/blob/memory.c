@@ -21,6 +21,9 @@
 #define BATCH_MAX     256u              /* extents that are read in one go */
 #define OPEN_WHOLE    (64ull << 20)     /* see open_for_loading() */
 
+#ifndef MCL_ONFAULT
+#define MCL_ONFAULT 4
+#endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
@@ -428,6 +431,16 @@ static void put_proxy(struct blob_args *args)
         fail_at(args, ret, "protect the old vdso at", args->old_vdso_start);
 }
 
+static void lock_future(struct blob_args *args)
+{
+    uint32_t flags = args->process.flags;
+    int how = MCL_FUTURE | (flags & STINT_PROC_LOCK_ONFAULT ? MCL_ONFAULT : 0);
+
+    if (flags & STINT_PROC_LOCK_FUTURE && raw_syscall(SYS_mlockall, how) != 0)
+        blob_note(args, "new memory will not be locked (mlockall): the limit is lower here",
+                  NULL);
+}
+
 void blob_restore_memory(struct blob_args *args)
 {
     clear_everything(args);
@@ -438,4 +451,5 @@ void blob_restore_memory(struct blob_args *args)
         move(args, args->pieces[i].parked, args->pieces[i].len, args->pieces[i].to);
     if (args->vdso_image_offset)
         put_proxy(args);
+    lock_future(args);
 }
