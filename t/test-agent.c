@@ -223,8 +223,8 @@ START_TEST(tells_storage_from_segments)
 }
 END_TEST
 
-/* Parent and child map one half each: nobody could store it whole. */
-START_TEST(refuses_memory_that_nobody_maps_whole)
+/* Parent and child map one half each. */
+START_TEST(stores_in_parts_what_nobody_maps_whole)
 {
     struct agent_segments segments = {0};
     struct agent_proc proc;
@@ -240,9 +240,17 @@ START_TEST(refuses_memory_that_nobody_maps_whole)
     ck_assert_int_eq(agent_segments_read(&segments, &proc, child, &err), 0);
     ck_assert_int_eq(agent_segments_choose(&segments, &err), 0);
     ck_assert_int_eq(segments.list[0].writer, child);
+    ck_assert_uint_eq(segments.count, 1);
     /* as if the child had the first half only */
     segments.list[0].mappers[1].covered = 2 * PAGE;
-    ck_assert_int_eq(agent_segments_choose(&segments, &err), AGENT_SEGMENT_E_REFUSED);
+    segments.list[0].mappers[1].ranges[0].end -= 2 * PAGE;
+    ck_assert_int_eq(agent_segments_choose(&segments, &err), 0);
+    ck_assert_int_eq(segments.list[0].writer, getpid());
+    ck_assert_uint_eq(segments.count, 2);
+    ck_assert_uint_eq(segments.list[1].record.kind, STINT_SEG_PART);
+    ck_assert_uint_eq(segments.list[1].record.a, segments.list[0].record.id);
+    ck_assert_int_eq(segments.list[1].writer, child);
+    ck_assert(!agent_segment_maps(&segments.list[1], getpid()));
     agent_segments_deinit(&segments);
     munmap(memory + 2 * PAGE, 2 * PAGE);
     end_child(child);
@@ -392,7 +400,7 @@ int main(void)
     tcase_add_test(procs, reads_inner_ids);
     tcase_add_test(memory, finds_anonymous_shared_memory);
     tcase_add_test(memory, tells_storage_from_segments);
-    tcase_add_test(memory, refuses_memory_that_nobody_maps_whole);
+    tcase_add_test(memory, stores_in_parts_what_nobody_maps_whole);
     tcase_add_test(settings, keeps_settings);
     tcase_add_loop_test(settings, refuses_bad_settings, 0, 6);
     tcase_add_loop_test(settings, refuses_a_damaged_file, 0, 8);
