@@ -65,7 +65,6 @@ struct agent_mqueues {
     } *held; /* files without a path that processes outside of the program have open */
     size_t nheld;
     bool looked_outside;
-    pid_t lister; /* our own child that has them open, or 0 */
 };
 
 static struct agent_mqueues *queues_of(struct agent_objects *all)
@@ -123,6 +122,18 @@ static int look_at_process(struct agent_mqueues *queues, pid_t pid, dev_t dev)
     return 0; /* gone, or another user's: nothing to see */
 }
 
+/* This agent, its children, and those of other jobs: they have queues open for a moment only,
+ * to look at them. */
+static bool is_agent(pid_t pid)
+{
+    struct stat own, theirs;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    return stat(path, &theirs) == 0 && stat("/proc/self/exe", &own) == 0
+           && theirs.st_dev == own.st_dev && theirs.st_ino == own.st_ino;
+}
+
 static int look_outside(struct agent_objects *all, dev_t dev)
 {
     STINT_AUTO_CLOSEDIR DIR *dir = NULL;
@@ -136,8 +147,7 @@ static int look_outside(struct agent_objects *all, dev_t dev)
     while (ret == 0 && dir && (entry = readdir(dir))) {
         pid_t pid = atoi(entry->d_name);
 
-        if (pid > 0 && pid != getpid() && pid != all->mqueues->lister
-            && !agent_group_member(all->group, pid))
+        if (pid > 0 && !agent_group_member(all->group, pid) && !is_agent(pid))
             ret = look_at_process(all->mqueues, pid, dev);
     }
     return ret;
@@ -391,17 +401,24 @@ static void pass(int channel, const char *name, int fd)
         _exit(1); /* the agent sees the end */
 }
 
-/* In a child: pass every queue of the namespace that may be the program's. */
-static void list_all(pid_t root, int channel) __attribute__((noreturn));
+/* May it be the program's, although no process of it has it open? */
+static bool may_be_of_program(const struct agent *agent, const struct stat *st)
+{
+    return agent->restore
+           || (st->st_uid == geteuid() && st->st_ctime >= agent_ipc_program_began(agent));
+}
 
-static void list_all(pid_t root, int channel)
+/* In a child: pass every queue of the namespace that may be the program's. */
+static void list_all(const struct agent *agent, int channel) __attribute__((noreturn));
+
+static void list_all(const struct agent *agent, int channel)
 {
     STINT_AUTO_CLOSEDIR DIR *dir = NULL;
     const struct dirent *entry;
     struct stint_err err;
     int fd;
 
-    if (agent_namespace_enter_ipc(root, &err) < 0)
+    if (agent_namespace_enter_ipc(agent->root, &err) < 0)
         _exit(1);
     fd = open_file_system();
     dir = fd < 0 ? NULL : fdopendir(fd);
@@ -409,7 +426,8 @@ static void list_all(pid_t root, int channel)
         STINT_AUTO_CLOSE int queue = -1;
         struct stat st;
 
-        if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)
+            || !may_be_of_program(agent, &st))
             continue;
         queue = openat(fd, entry->d_name, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
         if (queue >= 0)
@@ -442,15 +460,6 @@ static ssize_t receive(int channel, char *name, size_t size, int *fd)
     return n;
 }
 
-/* Is it the program's, although no process of it has it open? */
-static bool is_of_program(struct agent_objects *all, const struct stat *st)
-{
-    if (all->agent->restore)
-        return true;
-    return st->st_uid == geteuid() && st->st_ctime >= agent_ipc_program_began(all->agent)
-           && look_outside(all, st->st_dev) == 0 && !is_held(all->mqueues, st);
-}
-
 static int take_listed(struct agent_objects *all, int channel, struct stint_err *err)
 {
     char name[NAME_MAX + 2] = "/";
@@ -461,7 +470,7 @@ static int take_listed(struct agent_objects *all, int channel, struct stint_err 
         struct stat st;
 
         if (queue >= 0 && fstat(queue, &st) == 0 && !find(all->mqueues, &st)
-            && is_of_program(all, &st))
+            && look_outside(all, st.st_dev) == 0 && !is_held(all->mqueues, &st))
             ret = take(all, NULL, queue, &st, strdup(name), err);
     }
     return ret;
@@ -482,11 +491,10 @@ int agent_mqueue_take_closed(struct agent_objects *all, struct stint_err *err)
     theirs = fds[1];
     pid = fork();
     if (pid == 0)
-        list_all(all->agent->root, theirs);
+        list_all(all->agent, theirs);
     if (pid < 0)
         return stint_err_set(err, -errno, "fork");
     (void)close(stint_steal_fd(&theirs));
-    all->mqueues->lister = pid;
     ret = take_listed(all, ours, err);
     (void)close(stint_steal_fd(&ours)); /* or it would wait for room */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

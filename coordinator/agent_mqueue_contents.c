@@ -12,11 +12,13 @@
 #include <mqueue.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 
+#define LOCK_MS     1000
 #define PUT_BACK_MS 2000 /* somebody else would have to fill the queue meanwhile */
 
 struct taken {
@@ -157,6 +159,19 @@ static int take_untold(struct taken *taken, size_t count)
     return ret < 0 ? ret : put;
 }
 
+/* The agent of another job of the user may be looking at it as well. */
+static int lock(int fd)
+{
+    const struct timespec pause = {0, 1000000};
+
+    for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms++) {
+        if (errno != EWOULDBLOCK || waited_ms == LOCK_MS)
+            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 int agent_mqueue_copy(int fd, bool told, char **bytes, size_t *len, struct stint_err *err)
 {
     struct taken taken = {.fd = fd};
@@ -165,6 +180,9 @@ int agent_mqueue_copy(int fd, bool told, char **bytes, size_t *len, struct stint
     struct mq_attr attr;
     int ret;
 
+    ret = lock(fd); /* until fd is closed */
+    if (ret < 0)
+        return stint_err_set(err, ret, "lock a message queue");
     if (mq_getattr(fd, &attr) < 0)
         return stint_err_set(err, -errno, "look at a message queue");
     *len = 0;
