@@ -55,6 +55,8 @@ static uint64_t limit(void)
 
     if (!text || !*text)
         return DEFAULT_LIMIT;
+    if (strcmp(text, "all") == 0)
+        return UINT64_MAX;
     value = strtoull(text, &end, 10);
     if (strchr("kKmMgG", *end) && *end)
         value <<= *end == 'k' || *end == 'K' ? 10 : *end == 'm' || *end == 'M' ? 20 : 30;
@@ -92,11 +94,13 @@ void agent_contents_want_file(struct agent_objects *all, struct agent_object *ob
 void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,
                                const struct agent_segment *segment)
 {
-    uint64_t size = (uint64_t)object->st.st_size;
+    uint64_t size = (uint64_t)object->st.st_size, most = limit();
 
     if (object->contents || (segment && segment->complete)
-        || object->st.st_uid != geteuid() || size > SPARE_FILE || size > limit()
-        || all->spare_len > SPARE_ALL - size || is_kept_already(all, object, 0))
+        || object->st.st_uid != geteuid() || is_kept_already(all, object, 0))
+        return;
+    if (most < UINT64_MAX
+        && (size > SPARE_FILE || size > most || all->spare_len > SPARE_ALL - size))
         return;
     all->spare_len += size;
     object->contents = true;

@@ -21,7 +21,7 @@ void agent_contents_want(struct agent_objects *all, struct agent_object *object,
                          const struct agent_segment *segment);
 
 /* Likewise for a file with a name that may be written: when it is changed in place, and
- * within the limit of what is stored ($STINT_SAVE_OPEN_FILES bytes, 1 GiB). */
+ * within the limit of what is stored ($STINT_SAVE_OPEN_FILES bytes or "all"; 1 GiB). */
 void agent_contents_want_file(struct agent_objects *all, struct agent_object *object,
                               const struct agent_segment *segment);
 

@@ -92,6 +92,17 @@ ok '--coord-logfile' test -s coordinator.log
 ok '--ckptdir is made' test -d ckpt
 like 'a flag without effect says so' "$(dmtcp_launch -p 0 --modify-env true 2>&1)" \
     'modify-env has no effect'
+while IFS='|' read -r flags pattern; do
+    # shellcheck disable=SC2086 # words
+    like "  $flags: why" "$(dmtcp_launch -p 0 $flags true 2>&1)" "^stint: .*${flags%% *} has no effect here: $pattern"
+done <<'END'
+--gzip|images are not compressed
+--modify-env|.*dmtcp_env.txt is not read
+--pathvirt|.*paths that they had
+--tmpdir /tmp|no temporary files
+--ckpt-signal 12|.*SIGURG
+END
+is '  --ckpt-open-files has one' "$(dmtcp_launch -p 0 --ckpt-open-files --allow-file-overwrite true 2>&1)" ''
 is 'but not with -q -q' "$(dmtcp_launch -p 0 -q -q --modify-env true 2>&1)" ''
 like '--with-plugin says that there are no events' \
     "$(dmtcp_launch -p 0 --with-plugin "$T_STAGE/runtime/libstint.so" true 2>&1)" 'events'

@@ -133,4 +133,48 @@ like 'a glob of all' "$(dmtcp_restart unique/ckpt_*.dmtcp 2>&1)" 'several checkp
 d_start prog dmtcp_restart unique/ckpt_*_00002.dmtcp
 goes_on 'an earlier one' u
 dmtcp_command -q
+
+# --- contents of open files ------------------------------------------------------------------------------
+cat >files.py <<'PY'
+import os, sys, time
+scratch = open('scratch', 'r+b', buffering=0)
+given = open('given', 'rb', buffering=0)
+n = 0
+while not os.path.exists('finish'):
+    scratch.seek(0)
+    if n and scratch.read(8) != b'%08d' % n:
+        sys.exit(3)
+    n += 1
+    scratch.seek(0)
+    scratch.write(b'%08d' % n)
+    time.sleep(0.05)
+sys.exit(0 if given.read() == b'x' * 20000000 else 4)
+PY
+files_start() { # COMMAND...
+    d_coordinator
+    rm -f dmtcp_restart_script.sh ckpt_*.dmtcp
+    head -c 20000000 /dev/zero | tr '\0' x >given
+    head -c 1000000 /dev/zero >scratch
+    d_start prog env STINT_SAVE_OPEN_FILES=1k "$@" python3 files.py
+    d_wait_peers 1
+    wait_for 20 grep -q '^000000[1-9]' scratch
+}
+files_start dmtcp_launch
+dmtcp_command -kc
+d_status prog >/dev/null
+like 'a file beyond the limit: a warning' "$(cat "$T/prog.err")" 'changes .*scratch in place: .*STINT_SAVE_OPEN_FILES'
+: >"$T/prog.err"
+files_start dmtcp_launch --ckpt-open-files --allow-file-overwrite
+for i in 1 2; do
+    dmtcp_command -kc
+    is "--ckpt-open-files $i: the program is ended" "$(d_status prog)" 75
+    rm given
+    head -c 1000000 /dev/zero >scratch
+    d_start prog ./dmtcp_restart_script.sh -q
+    d_wait_peers 1
+done
+: >finish
+is '  what it had changed is back, and what was gone' "$(d_status prog)" 0
+is '  no warning' "$(grep -c STINT_SAVE_OPEN_FILES "$T/prog.err")" 0
+dmtcp_command -q
 d_finish

@@ -37,6 +37,13 @@ static void preload_plugins(const char *list)
         (void)setenv("LD_PRELOAD", value, 1); /* memory: without them then */
 }
 
+/* What the agent of this process heeds; the later ones are told by the images. */
+static void save_open_files(const struct dmtcp_options *options)
+{
+    if (options->open_files)
+        (void)setenv("STINT_SAVE_OPEN_FILES", "all", 1); /* memory: up to 1 GiB then */
+}
+
 /* *ckptdir: where this program's images go, freed by the caller. */
 static int announce(struct dmtcp_contact *contact, const struct dmtcp_options *options,
                     const char *group, char **ckptdir, char computation[], struct stint_err *err)
@@ -51,10 +58,10 @@ static int announce(struct dmtcp_contact *contact, const struct dmtcp_options *o
             return ret;
         given = realpath(options->ckptdir, NULL);
     }
-    request = json_pack("{s:s, s:s, s:o, s:i, s:b}", "command", "dmtcp-launch", "group", group,
-                        "workdir", stint_json_text(workdir ? workdir : "/"), "interval",
+    request = json_pack("{s:s, s:s, s:o, s:i, s:b, s:b}", "command", "dmtcp-launch", "group",
+                        group, "workdir", stint_json_text(workdir ? workdir : "/"), "interval",
                         options->has_interval ? (int)options->interval_s : -1, "unique",
-                        options->unique_names);
+                        options->unique_names, "open_files", options->open_files);
     if (given)
         (void)json_object_set_new(request, "ckptdir", stint_json_text(given));
     ret = dmtcp_contact_tell(contact, request, &reply, err);
@@ -97,6 +104,7 @@ static int run(struct dmtcp_contact *contact, const struct dmtcp_options *option
     config.info = info;
     config.restart_hint = hint;
     preload_plugins(options->plugins);
+    save_open_files(options);
     return stint_agent_run(&config, err);
 }
 

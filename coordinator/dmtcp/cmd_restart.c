@@ -94,11 +94,12 @@ static int announce(struct restart *restart, struct stint_err *err)
 {
     const struct dmtcp_options *options = restart->options;
     json_t *request = json_pack(
-        "{s:s, s:s, s:I, s:i, s:i, s:b, s:o, s:o}", "command", "dmtcp-restart", "computation",
+        "{s:s, s:s, s:I, s:i, s:i, s:b, s:b, s:o, s:o}", "command", "dmtcp-restart", "computation",
         restart->images.computation, "generation",
         (json_int_t)restart->images.manifest.generation, "interval",
         options->has_interval ? (int)options->interval_s : -1, "stored_interval",
-        (int)restart->images.interval_s, "unique", restart->images.unique, "groups",
+        (int)restart->images.interval_s, "unique", restart->images.unique,
+        "open_files", restart->images.open_files, "groups",
         given_groups(restart, true), "all", all_groups(restart));
 
     if (!restart->ckptdir && access(restart->images.files, W_OK) == 0)
@@ -302,6 +303,8 @@ static int run(struct restart *restart, struct stint_err *err)
     }
     if (ret < 0)
         return ret;
+    if (restart->images.open_files)
+        (void)setenv("STINT_SAVE_OPEN_FILES", "all", 1); /* memory: up to 1 GiB then */
     pause_before(options->pause_s);
     if (restart->images.ngiven == 1) {
         const struct dmtcp_program *program = restart->images.programs;

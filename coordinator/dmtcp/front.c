@@ -45,6 +45,7 @@ struct front {
     char *files;       /* where its generations are; NULL = not decided */
     int files_lock;
     bool unique;
+    bool open_files; /* --ckpt-open-files of any launch */
     struct member *members;
     uint64_t started_ms, empty_ms; /* since when nothing runs; 0 = something does */
 };
@@ -251,6 +252,7 @@ static void committed(struct coordinator *c, const struct stint_manifest *m, voi
         .manifest = m,
         .interval_s = c->interval_s,
         .unique = front->unique,
+        .open_files = front->open_files,
         .default_dir = default_ckptdir(front),
         .coordinator_dir =
             front->settings->ckptdir ? front->settings->ckptdir : front->settings->workdir,
@@ -298,6 +300,8 @@ static void take_settings(struct front *front, struct coordinator *c, const json
         coordinator_set_interval(c, (uint32_t)interval);
     else if (stored > 0 && c->interval_s == 0)
         coordinator_set_interval(c, (uint32_t)stored);
+    if (stint_json_bool(message, "open_files", 0))
+        front->open_files = true;
     if (stint_json_bool(message, "unique", 0)) {
         front->unique = true;
         front->config.keep = KEEP_ALL;

@@ -6,8 +6,8 @@
  * by `dmtcp-launch` or `dmtcp-restart` and has not connected yet. Requests besides those
  * of doc/protocol.md:
  *
- *   dmtcp-launch   group, ckptdir, interval (-1: leave it), unique
- *   dmtcp-restart  computation, generation, interval, unique, files: the directory
+ *   dmtcp-launch   group, ckptdir, interval (-1: leave it), unique, open_files
+ *   dmtcp-restart  computation, generation, interval, unique, open_files, files: the directory
  *                  of the generations if they stay there, groups: those that come now,
  *                  list of {group, ckptdir}, all: names of all groups of the generation
  *   dmtcp-left     groups: list of names that will not come

@@ -287,6 +287,7 @@ static int from_names(const struct found *found, struct dmtcp_images *images,
     memcpy(images->computation, first->computation, sizeof(images->computation));
     images->interval_s = first->interval_s;
     images->unique = first->unique;
+    images->open_files = first->open_files;
     images->files = strdup(first->files);
     if (!images->files)
         return stint_err_set(err, -ENOMEM, "read the checkpoint");

@@ -26,6 +26,7 @@ struct dmtcp_images {
     size_t ngiven;
     unsigned interval_s; /* in force when it was written */
     bool unique;
+    bool open_files; /* --ckpt-open-files was given */
 };
 
 /* Find the one generation that the words name: files ckpt_*.dmtcp, directories

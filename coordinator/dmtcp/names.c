@@ -109,14 +109,15 @@ static int write_name(const struct dmtcp_names_order *order, const char *dir,
     json_t *json;
     int ret;
 
-    json = json_pack("{s:i, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:i, s:b}", "stint_dmtcp",
-                     FORMAT, "computation", order->computation, "generation",
+    json = json_pack("{s:i, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:i, s:b, s:b}",
+                     "stint_dmtcp", FORMAT, "computation", order->computation, "generation",
                      (json_int_t)order->manifest->generation, "group", group->name, "pid",
                      (json_int_t)file->pid, "program",
                      stint_json_text(program && *program ? program : file->comm), "files",
                      stint_json_text(order->files), "ckptdir", stint_json_text(dir),
                      "command", stint_json_text(group->command), "interval",
-                     (int)order->interval_s, "unique", order->unique);
+                     (int)order->interval_s, "unique", order->unique, "open_files",
+                     order->open_files);
     text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
     json_decref(json);
     if (!text)
@@ -355,6 +356,7 @@ static int parse(const char *path, const json_t *json, struct dmtcp_name *name,
     name->pid = stint_json_int(json, "pid", 1, INT32_MAX, 0);
     name->interval_s = (unsigned)stint_json_int(json, "interval", 0, INT32_MAX, 0);
     name->unique = stint_json_bool(json, "unique", 0);
+    name->open_files = stint_json_bool(json, "open_files", 0);
     name->path = strdup(path);
     name->program = strdup(stint_json_string(json, "program", ""));
     name->ckptdir = strdup(stint_json_string(json, "ckptdir", ""));

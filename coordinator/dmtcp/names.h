@@ -35,6 +35,7 @@ struct dmtcp_names_order {
     const struct stint_manifest *manifest;
     unsigned interval_s;
     bool unique;
+    bool open_files;
     const char *default_dir; /* for groups that `ckptdir` does not know */
     const char *coordinator_dir; /* gets a restart script too; may be NULL */
     const char *(*ckptdir)(const char *group, void *arg);
@@ -60,6 +61,7 @@ struct dmtcp_name {
     int64_t pid;
     unsigned interval_s;
     bool unique;
+    bool open_files;
 };
 
 /* Read one. Returns 0 (dmtcp_name_deinit() by the caller), or -errno with *err set. */

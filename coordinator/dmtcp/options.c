@@ -98,18 +98,22 @@ static const struct flag flags[] = {
     {"--quiet", "DMTCP_QUIET", KIND_COUNT, M, FIELD(quiet), NULL, "no remarks"},
 
     {"--tmpdir -t", "DMTCP_TMPDIR", KIND_IGNORED_TEXT, L | C | R, 0, "DIR",
-     "no temporary files are made"},
-    {"--ckpt-open-files --checkpoint-open-files", "DMTCP_CKPT_OPEN_FILES", KIND_IGNORED,
-     L | M, 0, NULL,
-     "open files are cut back at the restart, deleted ones are saved, others stay as they are"},
+     "no temporary files are made; a coordinator's key and log are in ~/.stint/dmtcp"},
+    {"--ckpt-open-files --checkpoint-open-files", "DMTCP_CKPT_OPEN_FILES", KIND_BOOL, L,
+     FIELD(open_files), NULL,
+     "save the contents of all open files of any size; a restart puts back those that are "
+     "changed in place or gone"},
+    {"--ckpt-open-files --checkpoint-open-files", NULL, KIND_IGNORED, M, 0, NULL,
+     "dmtcp_launch --ckpt-open-files decides"},
     {"--allow-file-overwrite", "DMTCP_ALLOW_OVERWRITE_WITH_CKPTED_FILES", KIND_SILENT, L, 0,
-     NULL, "open output files go back to where they were (default)"},
+     NULL, "a restart puts output files back to where they were (default)"},
     {"--ckpt-signal --mtcp-checkpoint-signal", "DMTCP_SIGCKPT", KIND_IGNORED_TEXT, L, 0, "N",
      "the signal is SIGURG, and programs may use every signal"},
     {"--modify-env", NULL, KIND_IGNORED, L, 0, NULL,
-     "dmtcp_env.txt is not read at a restart"},
+     "a restart brings back the program's memory, and the variables in it, as they were; "
+     "dmtcp_env.txt is not read"},
     {"--pathvirt", "DMTCP_PATH_PREFIX", KIND_IGNORED, L, 0, NULL,
-     "paths are not changed at a restart"},
+     "a restart opens files under the paths that they had"},
     {"--disable-alloc-plugin --disable-dl-plugin --disable-timer-plugin "
      "--disable-pathvirt-plugin --disable-pid-plugin --disable-svipc-plugin "
      "--disable-file-plugin --disable-event-plugin --disable-socket-plugin "
@@ -472,7 +476,7 @@ static int check(enum dmtcp_command command, const struct dmtcp_options *options
         return dmtcp_usage(command, "the interval belongs to the coordinator that is joined: "
                                     "dmtcp_command --interval sets it");
     if (options->gzip && !options->no_gzip && options->quiet < 2)
-        stint_info("--gzip has no effect here: images are not compressed");
+        stint_info("--gzip has no effect here: images are not compressed, as with --no-gzip");
     return -1;
 }
 

@@ -27,6 +27,7 @@ struct dmtcp_options {
     const char *ckptdir;   /* NULL = the working directory */
     const char *restartdir;
     bool gzip, no_gzip;
+    bool open_files;       /* contents of all open files are part of the checkpoint */
     bool unique_names;     /* a generation's number in the names of its files */
     const char *plugins;   /* --with-plugin: libraries, separated by ':' */
     unsigned quiet;        /* 1: no remarks, 2: no warnings */
