@@ -96,3 +96,45 @@ d_counts() { # FILE: it goes on
     d_before=$(d_line "$1")
     wait_for 20 sh -c "[ \"\$(tail -n 1 '$1')\" != '$d_before' ]"
 }
+
+# A folder for MODULEPATH with our modulefiles, as installed but for where things are.
+d_modules() { # tcl|lua
+    rm -rf "$T/modules"
+    for d_module in dmtcp nersc_cr; do
+        d_dir=$T/modules/$d_module
+        mkdir -p "$d_dir"
+        sed "s,@bindir@,$D_BIN,; s,@root@,${D_BIN%/bin}/root,; s,@functions@,${D_BIN%/bin}/job-functions.sh,
+            s,@includedir@,$T_ROOT/runtime/include,; s,@version@,1.0,g" \
+            "$T_ROOT/coordinator/dmtcp/modulefiles/$d_module.$1.in" \
+            >"$d_dir/1.0$([ "$1" = tcl ] || echo .lua)"
+    done
+    echo '#%Module1.0' >"$T/modules/system"
+}
+
+# What the modules do; RUN runs a command in a bash of its own that has `module`.
+# shellcheck disable=SC2016 # for the inner shell
+d_module_checks() { # RUN
+    is '  DMTCP_ROOT has the commands, and is not on PATH' \
+        "$("$1" 'module load dmtcp; test -x $DMTCP_ROOT/bin/dmtcp_launch && echo ${PATH%%:*}; type -P bash')" \
+        "$D_BIN
+$(PATH=/usr/local/bin:/usr/bin:/bin command -v bash)"
+    is '  start_coordinator is a function: its variables reach the shell' \
+        "$("$1" 'module load dmtcp; start_coordinator -i 7; test $DMTCP_COORD_PORT -gt 0 &&
+            ./dmtcp_command.6 -s | grep INTERVAL; dmtcp_command -q')" \
+        'Starting DMTCP coordinator for job 6
+  CKPT_INTERVAL=7'
+    is '  eval works, too' \
+        "$("$1" 'module load dmtcp; eval "$(start_coordinator -i 8)"; test $DMTCP_COORD_PORT -gt 0 &&
+            ./dmtcp_command.6 -s | grep INTERVAL; dmtcp_command -q')" \
+        'Starting DMTCP coordinator for job 6
+  CKPT_INTERVAL=8'
+    is "  nersc_cr has NERSC's functions" \
+        "$("$1" 'module load dmtcp nersc_cr; type -t start_coordinator restart_count requeue_job \
+            func_trap ckpt_dmtcp parse_job restart_job | sort | uniq -c | xargs
+            SLURM_RESTART_COUNT=3; [[ $(restart_count) == 3 ]] && echo $(restart_count)')" \
+        '7 function
+3'
+    is '  and takes them with it' \
+        "$("$1" 'module load dmtcp nersc_cr; module unload nersc_cr dmtcp; type -t requeue_job \
+            restart_count; type -P dmtcp_launch; echo gone')" 'gone'
+}

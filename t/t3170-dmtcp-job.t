@@ -5,40 +5,19 @@
 . "${0%/*}/lib.sh"
 . "$T_DIR/dmtcp.sh"
 
-# --- the modulefile, under whatever is installed -------------------------------------
-module_dir() { # SUFFIX: a folder for MODULEPATH with our modulefile, made for the stage
-    mkdir -p "$T/modules/dmtcp"
-    rm -f "$T"/modules/dmtcp/*
-    sed "s,@bindir@,$D_BIN,; s,@root@,${D_BIN%/bin},; s,@includedir@,$T_ROOT/runtime/include,; s,@version@,1.0,g" \
-        "$T_ROOT/coordinator/dmtcp/modulefiles/dmtcp.$1.in" >"$T/modules/dmtcp/1.0${2:-}"
-    echo '#%Module1.0' >"$T/modules/system"
-}
-in_module() { # INIT COMMAND: in a bash that has no commands of ours on PATH yet
-    env -i HOME="$HOME" PATH=/usr/local/bin:/usr/bin:/bin MODULEPATH="$T/modules" \
-        bash -c ". $1 >/dev/null 2>&1; MODULEPATH=$T/modules; $2" 2>&1
-}
-lmod=/usr/share/lmod/lmod/init/bash
-for kind in tcl lua; do
-    if [ ! -e "$lmod" ]; then
-        skip "Lmod, $kind" 'lmod is not installed'
-        continue
-    fi
-    module_dir "$kind" "$([ "$kind" = tcl ] || echo .lua)"
-    # shellcheck disable=SC2016 # for the inner shell
-    is "Lmod, $kind: ml system dmtcp" "$(in_module $lmod 'ml system dmtcp; command -v dmtcp_launch; echo $DMTCP_ROOT')" \
-        "$D_BIN/dmtcp_launch
-${D_BIN%/bin}"
-    # shellcheck disable=SC2016 # for the inner shell
-    like '  a program finds dmtcp.h' "$(in_module $lmod 'ml dmtcp; echo $CPATH')" "$T_ROOT/runtime/include"
-    like '  ml unload' "$(in_module $lmod 'ml dmtcp; ml -dmtcp; command -v dmtcp_launch; echo gone')" '^gone$'
-done
+# --- the modulefiles, as Tcl modules (t3190: under Lmod) ------------------------------------
 modulecmd=${T_MODULECMD:-$(ls /usr/lib/*/modulecmd.tcl 2>/dev/null | head -n 1)}
 if [ -e "$modulecmd" ]; then
-    module_dir tcl
-    # shellcheck disable=SC2016 # for the inner shell
+    d_modules tcl
+    in_module() { # COMMAND: in a bash that has no commands of ours on PATH yet
+        env -i HOME="$HOME" PATH=/usr/local/bin:/usr/bin:/bin MODULEPATH="$T/modules" SLURM_JOB_ID=6 \
+            bash -c "module() { eval \"\$(tclsh $modulecmd bash \"\$@\")\"; }; $1" 2>&1
+    }
     is 'Tcl modules: module load dmtcp' \
-        "$(in_module /dev/null 'eval "$(tclsh '"$modulecmd"' bash load system dmtcp)"; command -v dmtcp_launch')" \
-        "$D_BIN/dmtcp_launch"
+        "$(in_module 'module load system dmtcp; type -P dmtcp_launch')" "$D_BIN/dmtcp_launch"
+    like '  a program finds dmtcp.h' "$(in_module 'module load dmtcp; echo $CPATH')" \
+        "$T_ROOT/runtime/include"
+    d_module_checks in_module
 else
     skip 'Tcl modules: module load dmtcp' 'environment-modules is not installed'
 fi
@@ -80,8 +59,41 @@ is 'evaluated without quotes, by sh' \
     "$(SLURM_JOB_ID=9 sh -c 'eval $(start_coordinator); dmtcp_command -s | grep NUM; dmtcp_command -q')" \
     'Starting DMTCP coordinator for job 9
   NUM_PEERS=0'
+# shellcheck disable=SC2016 # for the inner shell
+is 'sourced by a script that has arguments of its own' \
+    "$(echo 'source start_coordinator; dmtcp_command -s | grep INTERVAL; dmtcp_command -q' >with-arguments
+    SLURM_JOB_ID=9 bash with-arguments input.dat -x)" \
+    'Starting DMTCP coordinator for job 9
+  CKPT_INTERVAL=0 (checkpoint manually)'
 like '--help' "$(start_coordinator --help)" 'usage: start_coordinator'
 fails 'a wrong option' 1 start_coordinator --no-such-thing
+
+# --- as TU Dresden's page has it ------------------------------------------------------------
+DMTCP_ROOT=${D_BIN%/bin}/root
+export DMTCP_ROOT
+ok 'DMTCP_ROOT/bin/bash is no program' test ! -x "$DMTCP_ROOT/bin/bash"
+for form in 'source $DMTCP_ROOT/bin/bash start_coordinator -i 60 --exit-after-ckpt' \
+    'source $DMTCP_ROOT/bin/bash; start_coordinator -i 60 --exit-after-ckpt'; do
+    cat >dresden.sh <<JOB
+$form
+dmtcp_command -s | grep INTERVAL
+dmtcp_launch $COUNT $T/work/dresden
+JOB
+    rm -f dresden dresden.stop dmtcp_restart_script.sh ckpt_*.dmtcp
+    d_start dresden env SLURM_JOB_ID=11 bash dresden.sh input.dat
+    ok "$form" wait_for 30 test -s dresden
+    ok '  a checkpoint' ./dmtcp_command.11 --bcheckpoint
+    is '  ends the program' "$(d_status dresden)" 75
+    ok '  there is what goes on' test -e dmtcp_restart_script.sh
+    like '  interval and message' "$(cat "$T/dresden.out")" '^  CKPT_INTERVAL=60'
+done
+sed -i 's/^dmtcp_launch.*/.\/dmtcp_restart_script.sh -h $DMTCP_COORD_HOST -p $DMTCP_COORD_PORT/
+    s/ -i 60 --exit-after-ckpt//' dresden.sh
+d_start dresden env SLURM_JOB_ID=11 bash dresden.sh
+ok '  and the next job goes on' d_counts dresden
+./dmtcp_command.11 --quit
+d_status dresden >/dev/null
+unset DMTCP_ROOT
 
 # --- the tutorial's script without Slurm ------------------------------------------------------
 SLURM_JOB_ID=10
