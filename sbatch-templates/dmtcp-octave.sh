@@ -1,6 +1,6 @@
 #!/bin/bash
 # An Octave script. With DMTCP's commands: submit the script again until the
-# work is done. (serial.sh does the same with one option and without resubmitting.)
+# work is done. (octave.sh does the same with one option and without resubmitting.)
 #SBATCH --job-name=dmtcp-octave
 #SBATCH --time=04:00:00
 #SBATCH --ntasks=1

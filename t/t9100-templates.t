@@ -15,6 +15,7 @@ chmod 755 "$T/run/my-program" "$T/run/my-openmp-program"
 echo 'import os; print("python, threads", os.environ["OPENBLAS_NUM_THREADS"])' \
     >"$T/run/my_program.py"
 echo 'cat("R, temporary files below", basename(dirname(tempdir())), "\n")' >"$T/run/my_program.R"
+echo 'printf("Octave %d\n", sum(1:6) * 2);' >"$T/run/my_script.m"
 
 template() { # NAME WANTED: the template's output
     cp "$T_ROOT/sbatch-templates/$1.sh" "$T/run/"
@@ -32,6 +33,11 @@ if command -v Rscript >/dev/null; then
     template r '^R, temporary files below tmp-[0-9]+'
 else
     skip r.sh "R is not installed"
+fi
+if command -v octave >/dev/null; then
+    template octave '^Octave 42$'
+else
+    skip octave.sh "Octave is not installed"
 fi
 template preemptible '^my-program input.dat threads 1$'
 
