@@ -89,6 +89,7 @@ for T_AS in '' user; do
 done
 
 # the same words
+T_AS=''
 run_case words refused/shared_directory
 stint doctor "$PID" | sed -n 's/^refused *process [0-9]* //p' >"$T/doctor.words"
 end_case words
