@@ -216,7 +216,9 @@ int sem_undo_send(int channel)
     for (long index = 0; ret == 0 && index <= last; index++) {
         long id = raw_syscall(SYS_semctl, index, 0, SEM_STAT, &state);
 
-        if (id >= 0)
+        /* Without any semop(2) so far there is nothing to undo; asking would set the time of
+         * the last one when this process ends, and programs wait for the first. */
+        if (id >= 0 && state.sem_otime != 0)
             ret = send_set(channel, (int)id, (uint32_t)state.sem_nsems);
     }
     return ret;
