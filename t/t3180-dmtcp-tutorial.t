@@ -114,6 +114,29 @@ $(awk '
     terminal { print terminal " " $0 }' "$T_ROOT/doc/from-dmtcp.md")
 END
 ok 'the page has its blocks' test "$n" -ge 6
+
+# A program of the foreground, restarted behind the shell: the shell keeps its terminal.
+for w in 1 2; do
+    tm clear-history -t "t:w$w"
+    tm send-keys -t "t:w$w" -R
+    type_in "$w" "export DMTCP_COORD_PORT=$DMTCP_COORD_PORT"
+    wait_for 20 prompt "$w"
+done
+running() {
+    dmtcp_command -s | grep -q RUNNING=yes
+}
+rm -rf ckpt_* dmtcp_restart_script*
+type_in 1 'dmtcp_launch ./a.out >> out'
+ok 'in front' wait_for 40 running
+dmtcp_command --kcheckpoint >/dev/null 2>&1
+wait_for 30 prompt 1
+type_in 1 './dmtcp_restart_script.sh >> out &'
+ok '  restarted in the background' wait_for 40 running
+type_in 1 'echo still $((40 + 2))'
+D_PATTERN='still 42'
+ok '  the shell goes on' wait_for 20 seen 1
+dmtcp_command --quit >/dev/null 2>&1
+wait_for 20 prompt 2
 is 'nothing is left running' "$(ps -eo args= | grep -c "[d]mtcp_.*$T")" 0
 tm kill-server
 d_finish

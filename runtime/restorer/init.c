@@ -227,8 +227,8 @@ static void put_foreground(struct stint_restore *restore)
 {
     pid_t pgid = restore->group->foreground_pgid;
 
-    if (!restore->terminal)
-        return;
+    if (!restore->in_front)
+        return; /* a shell reads there: taken from it, it would find the end of its input */
     if (pgid <= 0)
         pgid = restore->group->agent_pgid;
     if (ioctl(0, TIOCSPGRP, &pgid) < 0) /* SIGTTOU is blocked */

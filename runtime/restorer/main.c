@@ -114,6 +114,7 @@ static int prepare(struct stint_restore *restore, const char *group_image,
     if (r < 0)
         return r;
     restore->terminal = (restore->group->flags & STINT_GROUP_TERMINAL) && isatty(0);
+    restore->in_front = restore->terminal && tcgetpgrp(0) == getpgrp();
     members = calloc(restore->nmembers + 1, sizeof(*members));
     subreaper = calloc(restore->nmembers + 1, sizeof(*subreaper));
     if (!members || !subreaper)

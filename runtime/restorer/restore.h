@@ -55,6 +55,7 @@ struct stint_restore {
     int pid_max;     /* sysctl kernel.pid_max of the machine; 0 = unknown */
     bool own_proc;   /* /proc shows the new PID namespace */
     bool terminal;   /* stays on the agent's terminal */
+    bool in_front;   /* and that was given to it, not to a shell that has it behind */
     int last_pid_fd; /* /proc/sys/kernel/ns_last_pid, or -1 */
 
     struct stint_image *group_image;
