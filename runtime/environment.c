@@ -5,11 +5,11 @@
 
 #include <string.h>
 
-/* Ours as given by the agent; strings that live as long as the program. */
-static struct {
-    char preload[4096]; /* path of this library; "" = we were not preloaded */
-    char dir[4096 + 16], job[128];
-} ours;
+#include "runtime/state.h"
+
+#define OURS "libstint.so"
+
+static struct given *const ours = &stint_runtime.given;
 
 static const char *find(char *const *envp, const char *name)
 {
@@ -21,56 +21,63 @@ static const char *find(char *const *envp, const char *name)
     return NULL;
 }
 
-/* The entry of LD_PRELOAD (separated by blanks or colons, ld.so(8)) that is us. */
-static const char *find_library(const char *preload, size_t *len)
+/* The entry of LD_PRELOAD (separated by blanks or colons, ld.so(8)) that ends in name.
+ * strcspn(3) and the like would touch further pages of libc, at every exec. */
+static const char *find_library(const char *preload, const char *name, size_t *len)
 {
-    static const char name[] = "libstint.so";
+    size_t name_len = strlen(name);
 
-    while (preload && *preload) {
-        *len = strcspn(preload, " :");
-        if (*len >= sizeof(name) - 1
-            && strncmp(preload + *len - (sizeof(name) - 1), name, sizeof(name) - 1) == 0)
+    for (; preload && *preload; preload += *len + (preload[*len] != '\0')) {
+        for (*len = 0; preload[*len] && preload[*len] != ' ' && preload[*len] != ':';)
+            ++*len;
+        if (*len >= name_len && strncmp(preload + *len - name_len, name, name_len) == 0)
             return preload;
-        preload += *len;
-        preload += strspn(preload, " :");
     }
     return NULL;
 }
 
-static void remember(char *to, size_t size, char *const *envp, const char *name)
+static char *keep(const char *text, size_t len)
+{
+    char *kept = ours->text + ours->used;
+
+    if (len >= sizeof(ours->text) - ours->used)
+        return NULL;
+    memcpy(kept, text, len);
+    kept[len] = '\0';
+    ours->used += len + 1;
+    return kept;
+}
+
+static char *keep_variable(char *const *envp, const char *name)
 {
     const char *value = find(envp, name);
-    size_t name_len = strlen(name);
+    size_t len = strlen(name) + 1;
 
-    if (!value || name_len + strlen(value) + 2 > size)
-        return;
-    memcpy(to, name, name_len);
-    to[name_len] = '=';
-    strcpy(to + name_len + 1, value);
+    return value ? keep(value - len, len + strlen(value)) : NULL;
 }
 
 void environment_init(char *const *envp)
 {
     size_t len;
-    const char *library = find_library(find(envp, "LD_PRELOAD"), &len);
+    const char *library = find_library(find(envp, "LD_PRELOAD"), OURS, &len);
 
-    if (!library || len >= sizeof(ours.preload))
+    if (!library)
         return;
-    memcpy(ours.preload, library, len);
-    remember(ours.dir, sizeof(ours.dir), envp, "STINT_DIR");
-    remember(ours.job, sizeof(ours.job), envp, "STINT_JOB");
+    ours->preload = keep(library, len);
+    ours->job = keep_variable(envp, "STINT_JOB");
+    ours->dir = keep_variable(envp, "STINT_DIR");
 }
 
 const char *environment_job(void)
 {
-    return ours.job[0] ? ours.job + strlen("STINT_JOB=") : NULL;
+    return ours->job ? ours->job + strlen("STINT_JOB=") : NULL;
 }
 
 bool environment_preloads(char *const *envp, const char *library)
 {
-    const char *preload = find(envp, "LD_PRELOAD");
+    size_t len;
 
-    return preload && strstr(preload, library);
+    return find_library(find(envp, "LD_PRELOAD"), library, &len) != NULL;
 }
 
 bool environment_has(char *const *envp, const char *name)
@@ -82,11 +89,11 @@ bool environment_lacks(char *const *envp)
 {
     size_t len;
 
-    if (!ours.preload[0])
+    if (!ours->preload)
         return false;
-    return !find_library(find(envp, "LD_PRELOAD"), &len)
-           || (ours.job[0] && !find(envp, "STINT_JOB"))
-           || (ours.dir[0] && !find(envp, "STINT_DIR"));
+    return !find_library(find(envp, "LD_PRELOAD"), OURS, &len)
+           || (ours->job && !find(envp, "STINT_JOB"))
+           || (ours->dir && !find(envp, "STINT_DIR"));
 }
 
 size_t environment_size(char *const *envp)
@@ -102,7 +109,7 @@ size_t environment_preload_size(char *const *envp)
 {
     const char *theirs = find(envp, "LD_PRELOAD");
 
-    return sizeof("LD_PRELOAD=") + strlen(ours.preload) + 1
+    return sizeof("LD_PRELOAD=") + strlen(ours->preload) + 1
            + (theirs ? strlen(theirs) : 0);
 }
 
@@ -112,10 +119,10 @@ void environment_complete(char *const *envp, char **to, char *preload)
     size_t n = 0, len;
 
     strcpy(preload, "LD_PRELOAD=");
-    if (find_library(theirs, &len)) {
+    if (find_library(theirs, OURS, &len)) {
         strcat(preload, theirs);
     } else {
-        strcat(preload, ours.preload);
+        strcat(preload, ours->preload);
         if (theirs && *theirs) {
             strcat(preload, ":");
             strcat(preload, theirs);
@@ -126,10 +133,10 @@ void environment_complete(char *const *envp, char **to, char *preload)
             to[n++] = *envp;
     to[n++] = preload;
     to[n] = NULL;
-    if (ours.job[0] && !find(to, "STINT_JOB"))
-        to[n++] = ours.job;
+    if (ours->job && !find(to, "STINT_JOB"))
+        to[n++] = ours->job;
     to[n] = NULL;
-    if (ours.dir[0] && !find(to, "STINT_DIR"))
-        to[n++] = ours.dir;
+    if (ours->dir && !find(to, "STINT_DIR"))
+        to[n++] = ours->dir;
     to[n] = NULL;
 }

@@ -25,12 +25,14 @@ static const char *const inert_programs[] = {
 
 static bool is_inert(void)
 {
-    const char *path = (const char *)getauxval(AT_EXECFN), *name;
+    const char *path = (const char *)getauxval(AT_EXECFN), *name = path;
 
     if (!path)
         return false;
-    name = strrchr(path, '/');
-    name = name ? name + 1 : path;
+    for (; *path; path++) {
+        if (*path == '/')
+            name = path + 1;
+    }
     for (size_t i = 0; i < sizeof(inert_programs) / sizeof(inert_programs[0]); i++)
         if (strcmp(name, inert_programs[i]) == 0)
             return true;

@@ -61,11 +61,21 @@ struct runtime_state {
     uint64_t restarts;
 };
 
-/* The one mutable global that survives fork; set by the constructor. */
+/* What the agent put into the environment; it lives as long as the program. */
+struct given {
+    char *preload;   /* path of this library; NULL: we were not preloaded */
+    char *dir, *job; /* NAME=VALUE, or NULL */
+    size_t used;
+    char text[2 * 4096 + 256];
+};
+
+/* The one mutable global that survives fork; set by the constructor. All that it sets is in
+ * here: each page that it touches costs every exec a page fault. */
 struct runtime {
     struct runtime_state *state; /* NULL: inert in this program */
     bool maybe_lazy;             /* restored: memory may be mapped from an image */
     bool no_pagemap_scan;        /* STINT_NO_PAGEMAP_SCAN: as on kernels before 6.7 */
+    struct given given;
 };
 extern struct runtime stint_runtime STINT_HIDDEN;
 

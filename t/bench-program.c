@@ -3,6 +3,9 @@
  *
  *   bench-program exec N            microseconds for one posix_spawn + wait of /bin/true,
  *                                   median of N
+ *   bench-program constructor N     microseconds from the constructor of bench-clock.so, the
+ *                                   last in LD_PRELOAD, to the program's own: median of N
+ *   bench-program fault             microseconds of a page fault
  *   bench-program memory MIB FILE   hold MIB of memory that does not compress; FILE always
  *                                   holds "TICKS GAP": 1 ms steps taken, longest pause in ms
  *                                   between two since FILE was last removed
@@ -34,27 +37,86 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int measure_exec(size_t n)
+/* One run. Returns 0 when the program could not be run. */
+typedef uint64_t one_run(void);
+
+static int print_median(size_t n, one_run *run)
 {
-    char *argv[] = {"true", NULL};
     uint64_t *took = calloc(n, sizeof(*took));
 
     if (!took || n == 0)
         return 1;
     for (size_t i = 0; i < n; i++) {
-        uint64_t start = now_ns();
-        int status;
-        pid_t pid;
-
-        if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) != 0
-            || waitpid(pid, &status, 0) != pid || status != 0)
+        took[i] = run();
+        if (!took[i])
             return 1;
-        took[i] = now_ns() - start;
     }
     qsort(took, n, sizeof(*took), by_value);
     printf("%.1f\n", (double)took[n / 2] / 1000);
     free(took);
     return 0;
+}
+
+static uint64_t one_exec(void)
+{
+    char *argv[] = {"true", NULL};
+    uint64_t start = now_ns();
+    int status;
+    pid_t pid;
+
+    if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) != 0
+        || waitpid(pid, &status, 0) != pid || status != 0)
+        return 0;
+    return now_ns() - start;
+}
+
+/* --- the constructor: the child tells its time through a pipe ---------------------- */
+
+extern struct timespec bench_clock __attribute__((weak));
+
+static uint64_t since_clock; /* when main() began; 0 without bench-clock.so */
+
+__attribute__((constructor)) static void note_clock(void)
+{
+    if (&bench_clock)
+        since_clock = now_ns()
+                      - ((uint64_t)bench_clock.tv_sec * 1000000000u
+                         + (uint64_t)bench_clock.tv_nsec);
+}
+
+static uint64_t one_constructor(void)
+{
+    char *argv[] = {"bench-program", "tell", NULL};
+    posix_spawn_file_actions_t actions;
+    uint64_t took = 0;
+    int ends[2], status;
+    pid_t pid;
+
+    if (pipe(ends) < 0 || posix_spawn_file_actions_init(&actions) != 0
+        || posix_spawn_file_actions_adddup2(&actions, ends[1], 1) != 0
+        || posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ) != 0)
+        return 0;
+    (void)close(ends[1]);
+    if (read(ends[0], &took, sizeof(took)) != sizeof(took) || waitpid(pid, &status, 0) != pid)
+        took = 0;
+    (void)close(ends[0]);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return took;
+}
+
+/* Nanoseconds of a first write to a page, on average. */
+static uint64_t measure_fault(void)
+{
+    const size_t pages = 2000, size = 4096;
+    char *memory = mmap(NULL, pages * size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t start = now_ns();
+
+    if (memory == MAP_FAILED || madvise(memory, pages * size, MADV_NOHUGEPAGE) < 0)
+        return 0;
+    for (size_t i = 0; i < pages; i++)
+        memory[i * size] = 1;
+    return (now_ns() - start) / pages;
 }
 
 static void fill(uint64_t *to, size_t words)
@@ -109,9 +171,15 @@ static int hold_memory(size_t mib, const char *path)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "exec") == 0)
-        return measure_exec((size_t)atoi(argv[2]));
+        return print_median((size_t)atoi(argv[2]), one_exec);
+    if (argc == 3 && strcmp(argv[1], "constructor") == 0)
+        return print_median((size_t)atoi(argv[2]), one_constructor);
+    if (argc == 2 && strcmp(argv[1], "fault") == 0)
+        return printf("%.1f\n", (double)measure_fault() / 1000) < 0;
+    if (argc == 2 && strcmp(argv[1], "tell") == 0)
+        return write(1, &since_clock, sizeof(since_clock)) != sizeof(since_clock);
     if (argc == 4 && strcmp(argv[1], "memory") == 0)
         return hold_memory((size_t)atoi(argv[2]), argv[3]);
-    fprintf(stderr, "usage: bench-program exec N | memory MIB FILE\n");
+    fprintf(stderr, "usage: bench-program exec N | constructor N | fault | memory MIB FILE\n");
     return 2;
 }
