@@ -141,6 +141,23 @@ CASE(itimer_keeps_ringing)
     UNTIL(fired > before + 20);
 }
 
+CASE(itimer_with_its_signal_pending)
+{
+    struct itimerval want = {.it_value = {0, 20000}, .it_interval = {0, 20000}};
+    sigset_t set, pending;
+
+    handle(SIGALRM);
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    SYS(sigprocmask(SIG_BLOCK, &set, NULL));
+    SYS(setitimer(ITIMER_REAL, &want, NULL));
+    UNTIL(sigpending(&pending) == 0 && sigismember(&pending, SIGALRM));
+    hold();
+    CHECK_EQ(fired, 0);
+    SYS(sigprocmask(SIG_UNBLOCK, &set, NULL));
+    UNTIL(fired > 20);
+}
+
 CASE(profiling_timer)
 {
     struct itimerval want = {.it_value = {0, 20000}, .it_interval = {0, 20000}};

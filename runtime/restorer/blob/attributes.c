@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -148,10 +149,18 @@ void blob_arm_timers(struct blob_args *args)
     }
     for (int which = 0; args->has_itimers && which < 3; which++) {
         const struct stint_itimer *timer = &args->itimers[which];
-        uint64_t spec[4] = {timer->interval_us / 1000000, timer->interval_us % 1000000,
-                            timer->value_us / 1000000, timer->value_us % 1000000};
+        uint64_t value = timer->value_us;
+        uint64_t spec[4];
 
-        if (timer->value_us)
+        /* Its signal was pending: the kernel starts it again when that is taken, unless it
+         * looks disarmed (kernel/time/itimer.c). A disarmed one has no interval either. */
+        if (which == ITIMER_REAL && !value)
+            value = timer->interval_us;
+        spec[0] = timer->interval_us / 1000000;
+        spec[1] = timer->interval_us % 1000000;
+        spec[2] = value / 1000000;
+        spec[3] = value % 1000000;
+        if (value)
             (void)raw_syscall(SYS_setitimer, which, spec, NULL); /* valid */
     }
 }
