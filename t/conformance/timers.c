@@ -143,7 +143,7 @@ CASE(itimer_keeps_ringing)
 
 CASE(itimer_with_its_signal_pending)
 {
-    struct itimerval want = {.it_value = {0, 20000}, .it_interval = {0, 20000}};
+    struct itimerval want = {.it_value = {0, 100}, .it_interval = {0, 100}};
     sigset_t set, pending;
 
     handle(SIGALRM);
