@@ -94,6 +94,18 @@ slurm_idle() {
     [ -z "$(squeue -h -j "$JOB" -t completing,running 2>/dev/null)" ]
 }
 
+# Slurm puts a requeued job off for two minutes; not here. (In the second of the requeue its
+# node would take the next run for the last one, and refuse it.)
+slurm_hurry() {
+    slurm_is JobState PENDING || return 0
+    [ $(($(date +%s) - $(date -d "$(slurm_field SubmitTime)" +%s))) -lt 3 ] ||
+        as_slurm scontrol update JobId="$JOB" StartTime=now >/dev/null 2>&1
+}
+slurm_hurry_run() { # N: it runs again, after N requeues
+    slurm_hurry
+    slurm_is Restarts "$1" && slurm_is JobState RUNNING
+}
+
 # The limit comes SECONDS from now. Limits have a resolution of minutes, but for this.
 slurm_end_in() {
     as_slurm scontrol update JobId="$JOB" EndTime="$(date -d "+$1 sec" +%FT%T)"

@@ -77,29 +77,18 @@ nersc_diag() {
     diag_file "$T/run/nersc/test-$JOB.err"
     diag_file "$T/run/nersc/test-$JOB.out"
 }
-# Slurm puts a requeued job off for two minutes; not here. (In the second of the requeue its
-# node would take the next run for the last one, and refuse it.)
-nersc_start() {
-    slurm_is JobState PENDING || return 0
-    [ $(($(date +%s) - $(date -d "$(slurm_field SubmitTime)" +%s))) -lt 3 ] ||
-        as_slurm scontrol update JobId="$JOB" StartTime=now >/dev/null 2>&1
-}
-nersc_requeued() { # N
-    nersc_start
-    slurm_is Restarts "$1" && slurm_is JobState RUNNING
-}
 submit_there nersc nersc.sh
 ok '  it counts' wait_for 60 lines_in "$T/run/nersc/numbers" 20
 like '  the coordinator is on the login node, too' \
     "$(as_slurm env -C "$T/run/nersc" "./dmtcp_command.$JOB" -s)" 'RUNNING=yes'
 ok '  the comment is what is left: 10 minutes - 2 + 1' wait_for 30 slurm_is Comment 00:09:00
-ok '  the signal before the limit: requeued' wait_for 180 nersc_requeued 1
+ok '  the signal before the limit: requeued' wait_for 180 slurm_hurry_run 1
 before=$(lines "$T/run/nersc/numbers")
 ok '  it goes on' wait_for 90 lines_in "$T/run/nersc/numbers" "$((before + 20))"
 ok '  with the comment' wait_for 30 slurm_is Comment 00:08:00
-ok '  requeued again' wait_for 180 nersc_requeued 2
+ok '  requeued again' wait_for 180 slurm_hurry_run 2
 nersc_ended() { # where it is slow, it takes more than two
-    nersc_start
+    slurm_hurry
     slurm_ended
 }
 ok '  it ends' wait_for 360 nersc_ended
