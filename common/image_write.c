@@ -169,6 +169,15 @@ int stint_image_writer_data_end(struct stint_image_writer *w, uint64_t *offset,
     return 0;
 }
 
+int stint_image_writer_contents(struct stint_image_writer *w, const void *buf, size_t size,
+                                uint64_t *offset, uint64_t *len, uint64_t *xxh3,
+                                struct stint_err *err)
+{
+    int r = size ? stint_image_writer_data(w, buf, size, err) : 0;
+
+    return r < 0 ? r : stint_image_writer_data_end(w, offset, len, xxh3, err);
+}
+
 static int reserve_meta(struct stint_image_writer *w, size_t more, struct stint_err *err)
 {
     size_t size = w->meta_size ? w->meta_size : 64 * 1024;

@@ -38,6 +38,11 @@ int stint_image_writer_data(struct stint_image_writer *writer, const void *buf, 
 int stint_image_writer_data_end(struct stint_image_writer *writer, uint64_t *offset,
                                 uint64_t *len, uint64_t *xxh3, struct stint_err *err);
 
+/* A data range that is in memory as a whole (len 0: none). Returns 0 or -errno with *err. */
+int stint_image_writer_contents(struct stint_image_writer *writer, const void *buf, size_t size,
+                                uint64_t *offset, uint64_t *len, uint64_t *xxh3,
+                                struct stint_err *err);
+
 /* Append a record whose payload is the concatenation of the parts.
  * flags: STINT_RECORD_*. Returns 0 or -errno with *err. */
 int stint_image_writer_record(struct stint_image_writer *writer, enum stint_record_type type,

@@ -387,14 +387,11 @@ int agent_ipc_store(struct agent_ipc *ipc, struct stint_image_writer *writer,
 {
     for (size_t i = 0; ipc && i < ipc->count; i++) {
         struct agent_ipc_item *item = &ipc->items[i];
-        int ret = 0;
-
-        if (item->len)
-            ret = stint_image_writer_data(writer, item->contents, item->len, err);
-        if (ret == 0)
-            ret = stint_image_writer_data_end(writer, &item->record.data_offset,
+        int ret = stint_image_writer_contents(writer, item->contents, item->len,
+                                              &item->record.data_offset,
                                               &item->record.data_len,
                                               &item->record.data_xxh3, err);
+
         if (ret < 0)
             return ret;
     }

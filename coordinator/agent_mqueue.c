@@ -509,14 +509,11 @@ int agent_mqueue_store(struct agent_mqueues *queues, struct stint_image_writer *
 {
     for (size_t i = 0; queues && i < queues->count; i++) {
         struct agent_mqueue *queue = &queues->list[i];
-        int ret = 0;
-
-        if (queue->len)
-            ret = stint_image_writer_data(writer, queue->bytes, queue->len, err);
-        if (ret == 0)
-            ret = stint_image_writer_data_end(writer, &queue->record.data_offset,
+        int ret = stint_image_writer_contents(writer, queue->bytes, queue->len,
+                                              &queue->record.data_offset,
                                               &queue->record.data_len,
                                               &queue->record.data_xxh3, err);
+
         if (ret < 0)
             return ret;
     }
