@@ -20,13 +20,10 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/wire.h"
-#include "coordinator/agent_confined.h"
-#include "coordinator/agent_contents.h"
+#include "coordinator/agent_describe.h"
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_inotify.h"
-#include "coordinator/agent_ipc.h"
 #include "coordinator/agent_leaving.h"
-#include "coordinator/agent_lock.h"
 #include "coordinator/agent_list.h"
 #include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_quiesce.h"
@@ -41,6 +38,7 @@
 enum phase {
     PHASE_QUIESCING,
     PHASE_LISTING,
+    PHASE_DESCRIBING,
     PHASE_QUIESCED,
     PHASE_CAPTURING,
     PHASE_SYNCING,
@@ -60,6 +58,7 @@ struct agent_checkpoint {
     rlim_t original_nofile; /* soft limit, put back at the end */
     struct agent_quiesce *quiesce;
     struct agent_peer *listing; /* whose descriptors are being listed */
+    struct agent_describe *describe; /* NULL: not begun */
     struct agent_group group;
     char *group_name;
     int group_fd;
@@ -77,7 +76,7 @@ struct agent_checkpoint {
 
 static void enter(struct agent_checkpoint *checkpoint, enum phase phase)
 {
-    static const char *const names[] = {"quiescing", "listing",  "quiesced",
+    static const char *const names[] = {"quiescing", "listing", "describing", "quiesced",
                                         "capturing", "syncing", "held"};
     int64_t now = agent_now_ms();
 
@@ -130,6 +129,7 @@ static void checkpoint_free(struct agent_checkpoint *checkpoint)
     /* The helper first: it may have copies of the program's descriptors. */
     agent_writer_free(checkpoint->writer);
     checkpoint->writer = NULL;
+    agent_describe_free(checkpoint->describe);
     let_go(checkpoint);
     if (checkpoint->ticker)
         event_free(checkpoint->ticker);
@@ -537,64 +537,13 @@ void agent_checkpoint_capture(struct agent *agent, const json_t *message)
 
 /* --- descriptors ----------------------------------------------------------------- */
 
-static int describe_segments(struct agent_checkpoint *checkpoint, struct stint_err *err)
+static void on_described(int ret, const struct stint_err *err, void *arg)
 {
-    const struct agent_procs *procs = agent_quiesce_procs(checkpoint->quiesce);
-    struct agent_segments *segments = &checkpoint->group.segments;
-
-    for (size_t i = 0; i < procs->count; i++) {
-        struct agent_peer *peer
-            = agent_quiesce_peer(checkpoint->quiesce, procs->list[i].pid);
-        int ret = peer ? agent_segments_read(segments, &procs->list[i], peer->inner, err) : 0;
-
-        if (ret != 0)
-            return ret;
-    }
-    agent_segments_size(segments, &checkpoint->group.objects);
-    return agent_segments_choose(segments, err);
-}
-
-/* What is refused is no reason to fail when that is to be ignored. */
-static int leave_out(const struct agent_checkpoint *checkpoint, int ret,
-                     const struct stint_err *err)
-{
-    if (ret <= 0 || !checkpoint->ignore)
-        return ret;
-    stint_warn("%s: it is left out of the checkpoint", err->text);
-    return 0;
-}
-
-/* All descriptors are here. */
-static void describe(struct agent_checkpoint *checkpoint)
-{
-    struct agent *agent = checkpoint->agent;
-    const struct agent_procs *procs = agent_quiesce_procs(checkpoint->quiesce);
+    struct agent_checkpoint *checkpoint = arg;
     json_t *leaving;
-    struct stint_err err;
-    int ret = checkpoint->ignore ? 0 : agent_confined_check(agent, checkpoint->quiesce, &err);
 
-    if (ret == 0)
-        ret = agent_group_describe(&checkpoint->group, agent, procs, &err);
-    if (ret == 0)
-        ret = describe_segments(checkpoint, &err);
-    for (size_t i = 0; ret == 0 && i < checkpoint->group.nmembers; i++) {
-        const struct agent_member *member = &checkpoint->group.members[i];
-
-        if (member->image_name)
-            ret = agent_contents_add_mapped(&checkpoint->group.objects, member, &err);
-    }
-    if (ret == 0)
-        ret = agent_objects_describe(&checkpoint->group.objects, &checkpoint->group.segments,
-                                     checkpoint->ignore, &err);
-    if (ret == 0)
-        ret = leave_out(checkpoint, agent_ipc_read(&checkpoint->group, agent, &err), &err);
-    if (ret == 0)
-        ret = leave_out(checkpoint,
-                        agent_mqueue_take_closed(&checkpoint->group.objects, &err), &err);
-    if (ret == 0)
-        ret = agent_locks_read(&checkpoint->group, &err);
     if (ret != 0) {
-        fail_as(checkpoint, ret, &err);
+        fail_as(checkpoint, ret, err);
         return;
     }
     leaving = agent_leaving_list(&checkpoint->group.objects);
@@ -603,9 +552,22 @@ static void describe(struct agent_checkpoint *checkpoint)
         return;
     }
     enter(checkpoint, PHASE_QUIESCED);
-    agent_link_send(agent, "quiesced", "s:I, s:I, s:o", "generation",
+    agent_link_send(checkpoint->agent, "quiesced", "s:I, s:I, s:o", "generation",
                     (json_int_t)checkpoint->generation, "processes",
                     (json_int_t)checkpoint->group.nmembers, "connections", leaving);
+}
+
+/* All descriptors are here. */
+static void describe(struct agent_checkpoint *checkpoint)
+{
+    struct stint_err err;
+
+    enter(checkpoint, PHASE_DESCRIBING);
+    if (agent_describe_start(checkpoint->agent, checkpoint->quiesce, &checkpoint->group,
+                             checkpoint->ignore, on_described, checkpoint,
+                             &checkpoint->describe, &err)
+        < 0)
+        fail(checkpoint, AGENT_ERROR, "%s", err.text);
 }
 
 /* Ask the next process for its descriptors. One after the other: the kernel limits how
@@ -742,15 +704,18 @@ static void send_keepalives(const struct agent_checkpoint *checkpoint)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct agent_checkpoint *checkpoint = arg;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, described = 0;
     struct stat st;
 
     for (size_t i = 0; i < checkpoint->nimages; i++) {
         if (fstat(checkpoint->image_fds[i], &st) == 0)
             bytes += (uint64_t)st.st_size;
     }
-    agent_link_send(checkpoint->agent, "progress", "s:I, s:I", "generation",
-                    (json_int_t)checkpoint->generation, "bytes", (json_int_t)bytes);
+    if (checkpoint->describe)
+        described = agent_describe_pieces(checkpoint->describe);
+    agent_link_send(checkpoint->agent, "progress", "s:I, s:I, s:I", "generation",
+                    (json_int_t)checkpoint->generation, "bytes", (json_int_t)bytes,
+                    "described", (json_int_t)described);
     if (++checkpoint->ticks % KEEPALIVE_TICKS == 0)
         send_keepalives(checkpoint);
 }

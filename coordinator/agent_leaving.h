@@ -24,7 +24,7 @@ json_t *agent_leaving_list(const struct agent_objects *all);
 int agent_leaving_drain(const struct agent_objects *all, const json_t *remote,
                         struct stint_err *err);
 
-/* Describe all that leave. Returns as agent_objects_describe(). */
+/* Describe all that leave. Returns as agent_object_describe(). */
 int agent_leaving_describe(struct agent_objects *all, const json_t *remote,
                            struct stint_err *err);
 

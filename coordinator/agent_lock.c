@@ -96,33 +96,29 @@ static pid_t outer_pid(const struct agent_group *group, pid_t inner)
     return 0;
 }
 
-int agent_locks_read(struct agent_group *group, struct stint_err *err)
+int agent_locks_read_object(struct agent_group *group, size_t at, struct stint_err *err)
 {
-    const struct agent_objects *all = &group->objects;
-    int ret = 0;
+    const struct agent_object *object = group->objects.list[at];
+    struct stint_lock owner = {.object_id = object->record.id, .fd = -1};
+    STINT_AUTO_FREE char *text = NULL;
+    int ret;
 
-    for (size_t i = 0; i < all->count && ret == 0; i++) {
-        const struct agent_object *object = all->list[i];
-        struct stint_lock owner = {.object_id = object->record.id, .fd = -1};
-        STINT_AUTO_FREE char *text = NULL;
+    if (!can_be_locked(object) || object->stdio >= 0)
+        return 0;
+    ret = agent_fdinfo_read(0, object->fd, &text, err);
+    return ret == 0 ? add_locks(group, text, false, &owner, err) : ret;
+}
 
-        if (!can_be_locked(object) || object->stdio >= 0)
-            continue;
-        ret = agent_fdinfo_read(0, object->fd, &text, err);
-        if (ret == 0)
-            ret = add_locks(group, text, false, &owner, err);
-    }
-    for (size_t i = 0; i < all->nfds && ret == 0; i++) {
-        const struct agent_fd *fd = &all->fds[i];
-        struct stint_lock owner
-            = {.object_id = fd->object->record.id, .pid = fd->pid, .fd = fd->number};
-        STINT_AUTO_FREE char *text = NULL;
+int agent_locks_read_fd(struct agent_group *group, size_t at, struct stint_err *err)
+{
+    const struct agent_fd *fd = &group->objects.fds[at];
+    struct stint_lock owner
+        = {.object_id = fd->object->record.id, .pid = fd->pid, .fd = fd->number};
+    STINT_AUTO_FREE char *text = NULL;
+    int ret;
 
-        if (!can_be_locked(fd->object))
-            continue;
-        ret = agent_fdinfo_read(outer_pid(group, fd->pid), fd->number, &text, err);
-        if (ret == 0)
-            ret = add_locks(group, text, true, &owner, err);
-    }
-    return ret;
+    if (!can_be_locked(fd->object))
+        return 0;
+    ret = agent_fdinfo_read(outer_pid(group, fd->pid), fd->number, &text, err);
+    return ret == 0 ? add_locks(group, text, true, &owner, err) : ret;
 }

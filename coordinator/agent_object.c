@@ -310,8 +310,8 @@ static void fill_record(struct agent_object *object)
     }
 }
 
-static int describe_one(struct agent_objects *objects, struct agent_object *object,
-                        const struct agent_segments *segments, struct stint_err *err)
+int agent_object_describe(struct agent_objects *objects, struct agent_object *object,
+                          const struct agent_segments *segments, struct stint_err *err)
 {
     char name[256];
 
@@ -330,29 +330,6 @@ static int describe_one(struct agent_objects *objects, struct agent_object *obje
     return agent_object_refuse(object, err, "%s is not supported yet", name);
 }
 
-int agent_objects_describe(struct agent_objects *objects,
-                           const struct agent_segments *segments, bool ignore,
-                           struct stint_err *err)
-{
-    int looked = agent_sockets_look(objects, err);
-
-    if (looked < 0)
-        return looked;
-    for (size_t i = 0; i < objects->count; i++) {
-        struct agent_object *object = objects->list[i];
-        int ret = describe_one(objects, object, segments, err);
-
-        if (ret == AGENT_OBJECT_E_REFUSED && ignore) {
-            stint_warn("%s: it is left out of the checkpoint", err->text);
-            object->left_out = true;
-            continue;
-        }
-        if (ret != 0)
-            return ret;
-    }
-    return 0;
-}
-
 int agent_objects_examine(struct agent_objects *objects,
                           const struct agent_segments *segments,
                           void (*found)(int how, const char *text, void *arg), void *arg,
@@ -362,7 +339,7 @@ int agent_objects_examine(struct agent_objects *objects,
 
     for (size_t i = 0; i < objects->count && looked == 0; i++) {
         struct stint_err reason;
-        int ret = describe_one(objects, objects->list[i], segments, &reason);
+        int ret = agent_object_describe(objects, objects->list[i], segments, &reason);
 
         if (ret != 0)
             found(ret, reason.text, arg);

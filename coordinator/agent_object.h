@@ -120,11 +120,10 @@ int agent_objects_add_passed(struct agent_objects *objects, const struct agent_o
 int agent_objects_unpassable(pid_t pid, const char *comm, int number,
                              struct stint_err *err);
 
-/* Tell what each one is. ignore: leave out what is not supported, with a warning.
+/* Tell what one is; the sockets have been looked at (agent_sockets_look()).
  * Returns 0, AGENT_OBJECT_E_REFUSED or -errno, with *err set. */
-int agent_objects_describe(struct agent_objects *objects,
-                           const struct agent_segments *segments, bool ignore,
-                           struct stint_err *err);
+int agent_object_describe(struct agent_objects *objects, struct agent_object *object,
+                          const struct agent_segments *segments, struct stint_err *err);
 
 /* Tell of every one that would be refused, or for now: how is as describe() returns it.
  * For all->glance. Returns 0 or -errno with *err set. */

@@ -30,6 +30,7 @@
 #define ALONE_MS     30000 /* without any agent */
 #define SILENCE_MS   30000 /* without a sign of life of an agent in a phase */
 #define QUIESCE_MS   90000
+#define DESCRIBE_MS  300000 /* of QUIESCE, as long as more and more is described */
 #define STUCK_MS     600000 /* signs of life, but nothing written */
 #define ENDING_MS    30000
 
@@ -165,6 +166,14 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     coordinator_start_next(c);
 }
 
+/* In QUIESCE. The programs stand still: a slow agent is given more time, but not any. */
+static int is_late(const struct coordinator *c, const struct peer *peer, uint64_t now)
+{
+    uint64_t since = now - c->phase_ms;
+
+    return since > DESCRIBE_MS || (since > QUIESCE_MS && now - peer->grown_ms > SILENCE_MS);
+}
+
 static void check_silence(struct coordinator *c, uint64_t now)
 {
     enum peer_part done = c->state == STATE_QUIESCE ? PART_QUIESCED : PART_CAPTURED;
@@ -179,9 +188,10 @@ static void check_silence(struct coordinator *c, uint64_t now)
         if (now - peer->heard_ms > SILENCE_MS)
             coordinator_fail(c, 1, "no sign of life of the agent of %s on %s for %d s",
                              group, host, SILENCE_MS / 1000);
-        else if (c->state == STATE_QUIESCE && now - c->phase_ms > QUIESCE_MS)
-            coordinator_fail(c, 75, "the programs of %s on %s did not stop within %d s",
-                             group, host, QUIESCE_MS / 1000);
+        else if (c->state == STATE_QUIESCE && is_late(c, peer, now))
+            coordinator_fail(c, 75, "the programs of %s on %s %s within %d s", group, host,
+                             peer->described ? "could not be described" : "did not stop",
+                             (int)((now - c->phase_ms) / 1000));
         else if (c->state == STATE_CAPTURE && now - peer->grown_ms > STUCK_MS)
             coordinator_fail(c, 1, "%s on %s has written nothing for %d s", group, host,
                              STUCK_MS / 1000);

@@ -87,8 +87,8 @@ void peer_send_checkpoint(struct peer *peer)
     const struct generation *g = c->generation;
 
     peer->part = PART_QUIESCING;
-    peer->heard_ms = coordinator_now_ms();
-    peer->bytes = 0;
+    peer->heard_ms = peer->grown_ms = coordinator_now_ms();
+    peer->bytes = peer->described = 0;
     (void)stint_wire_sendf(
         peer->wire, "checkpoint", "s:I, s:s, s:s, s:b, s:i, s:s, s:s", /* else: */
         "generation", (json_int_t)g->number, "dir", g->path, "gen_id", g->id_hex,
@@ -150,12 +150,14 @@ static void agent_quiesced(struct peer *peer, const char *t, const json_t *messa
 static void agent_progress(struct peer *peer, const json_t *message)
 {
     uint64_t bytes = (uint64_t)stint_json_int(message, "bytes", 0, INT64_MAX, 0);
+    uint64_t described = (uint64_t)stint_json_int(message, "described", 0, INT64_MAX, 0);
 
     if (!is_current(peer, message))
         return;
-    if (bytes > peer->bytes)
+    if (bytes > peer->bytes || described > peer->described)
         peer->grown_ms = coordinator_now_ms();
     peer->bytes = bytes;
+    peer->described = described;
 }
 
 static void agent_terminating(struct peer *peer, const json_t *message)

@@ -55,8 +55,8 @@ struct peer {
     json_t *connections; /* TCP connections that leave it; NULL: none */
     json_t *remote; /* those of them whose other end another agent has; NULL: not known */
     uint64_t heard_ms; /* last sign of life */
-    uint64_t grown_ms; /* last time that `bytes` grew */
-    uint64_t bytes;
+    uint64_t grown_ms; /* last time that one of the next two grew */
+    uint64_t bytes, described;
     int has_exited;  /* its program has ended */
     int held_signal; /* SIGTERM that it keeps from its program; 0 = none */
     int is_listing;  /* was asked for its processes and has not answered */
