@@ -29,6 +29,8 @@
 
 #define STINT_SI_CHECKPOINT   (-21332) /* agent to process */
 #define STINT_SI_PARK         (-21333) /* leader to its siblings */
+#define STINT_SI_DELIVER      (-21335) /* agent to process: a SIGTERM that was held back */
+#define STINT_JOB_HELD        "t" /* ends STINT_JOB when its agent holds SIGTERM back */
 #define STINT_CKPT_MAGIC      0x544e4953u
 #define STINT_CKPT_VERSION    1u
 #define STINT_CKPT_SILENCE_MS 120000

@@ -41,6 +41,7 @@ struct asking {
     struct asking *next;
     struct agent_api *api;
     int fd;              /* of the program; -1 = it asks again later */
+    pid_t pid;           /* of the process that asks */
     struct event *event; /* waits for its question */
     struct stint_wire *wire;
     unsigned number; /* of the result; 0 = none */
@@ -236,13 +237,16 @@ static void on_question(evutil_socket_t fd, short what, void *arg)
         question_status(asking);
     } else if (strncmp(text, "result ", 7) == 0) {
         question_result(asking, text + 7);
+    } else if (strcmp(text, "sigterm") == 0) {
+        agent_signals_held(asking->api->agent, asking->pid);
+        asking_free(asking);
     } else {
         answer(asking, strcmp(text, "info") == 0 && info ? info : "failed unknown question");
         asking_free(asking);
     }
 }
 
-static void take_connection(struct agent_api *api, int fd)
+static void take_connection(struct agent_api *api, int fd, pid_t pid)
 {
     struct asking *asking = calloc(1, sizeof(*asking));
 
@@ -252,6 +256,7 @@ static void take_connection(struct agent_api *api, int fd)
     }
     asking->api = api;
     asking->fd = fd;
+    asking->pid = pid;
     asking->next = api->askings;
     api->askings = asking;
     api->count++;
@@ -275,7 +280,7 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
             || credentials.uid != geteuid())
             close(fd);
         else
-            take_connection(api, fd);
+            take_connection(api, fd, credentials.pid);
     }
 }
 

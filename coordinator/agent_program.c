@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/ckpt.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/paths.h"
@@ -31,7 +32,7 @@
 struct environment {
     char **vars; /* NULL-terminated; the array is owned, the strings are not */
     size_t count;
-    char *preload, *dir, job[sizeof("STINT_JOB=") + 2 * JOB_ID_BYTES];
+    char *preload, *dir, job[sizeof("STINT_JOB=" STINT_JOB_HELD) + 2 * JOB_ID_BYTES];
 };
 
 static void environment_deinit(struct environment *env)
@@ -90,7 +91,8 @@ static int environment_init(struct environment *env, const struct stint_agent_co
     }
     randombytes_buf(id, sizeof(id));
     sodium_bin2hex(hex, sizeof(hex), id, sizeof(id));
-    snprintf(env->job, sizeof(env->job), "STINT_JOB=%s", hex);
+    snprintf(env->job, sizeof(env->job), "STINT_JOB=%s%s", hex,
+             config->hold_sigterm ? STINT_JOB_HELD : "");
 
     for (size_t i = 0; i < own; i++)
         env->vars[env->count++] = environ[i];

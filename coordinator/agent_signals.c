@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -18,8 +19,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/ckpt.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "coordinator/agent_proc.h"
 
 #define HOLD_LIMIT_S 10 /* without a coordinator; Slurm's KillWait is 30 s by default */
 
@@ -91,6 +94,53 @@ void agent_signals_disconnected(struct agent *agent)
         ask_coordinator(agent);
 }
 
+/* Each goes where it came from. An agent that holds nothing back, or has it decided
+ * already, gives it back at once. */
+static void give_back(const struct agent_held *held)
+{
+    siginfo_t info = {.si_signo = SIGTERM, .si_code = STINT_SI_DELIVER};
+    struct agent_proc proc;
+
+    if (agent_proc_read(held->pid, &proc) < 0 || proc.start != held->start)
+        return; /* it has ended */
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    if (syscall(SYS_rt_sigqueueinfo, held->pid, SIGTERM, &info) < 0 && errno != ESRCH)
+        stint_warn("deliver SIGTERM to process %d: %s", (int)held->pid, strerror(errno));
+}
+
+static bool has_held(const struct agent *agent, pid_t pid)
+{
+    for (size_t i = 0; i < agent->nheld; i++) {
+        if (agent->held[i].pid == pid)
+            return true;
+    }
+    return false;
+}
+
+void agent_signals_held(struct agent *agent, pid_t pid)
+{
+    struct agent_held one = {.pid = pid}, *list;
+    struct agent_proc proc;
+
+    if (has_held(agent, pid) || agent_proc_read(pid, &proc) < 0)
+        return;
+    one.start = proc.start;
+    list = agent->config->hold_sigterm
+               ? reallocarray(agent->held, agent->nheld + 1, sizeof(*list))
+               : NULL;
+    if (!list) {
+        give_back(&one);
+        return;
+    }
+    agent->held = list;
+    agent->held[agent->nheld++] = one;
+    if (!agent->held_sigterm) {
+        agent->held_sigterm = true;
+        ask_coordinator(agent);
+    }
+}
+
 static void handle(struct agent *agent, const struct signalfd_siginfo *info)
 {
     if (info->ssi_signo == SIGCHLD) {
@@ -98,7 +148,7 @@ static void handle(struct agent *agent, const struct signalfd_siginfo *info)
         return;
     }
     if (info->ssi_signo == SIGTERM && agent->config->hold_sigterm && agent->root > 0) {
-        agent->held_sigterm = true;
+        agent->held_sigterm = agent->root_due = true;
         ask_coordinator(agent);
         return;
     }
@@ -156,6 +206,9 @@ void agent_signals_deinit(struct agent *agent)
     if (agent->hold_timer)
         event_free(agent->hold_timer);
     agent->hold_timer = NULL;
+    free(agent->held);
+    agent->held = NULL;
+    agent->nheld = 0;
     if (agent->signal_fd >= 0)
         agent_signals_child(agent);
     stint_cleanup_close(&agent->signal_fd);
@@ -171,9 +224,16 @@ void agent_signals_child(const struct agent *agent)
 
 void agent_signals_deliver(struct agent *agent, int signo)
 {
-    if (signo == SIGTERM)
-        agent->held_sigterm = false;
-    if (agent->root > 0 && kill(agent->root, signo) < 0 && errno != ESRCH)
+    bool root_due = agent->root > 0;
+
+    if (signo == SIGTERM && agent->held_sigterm) {
+        root_due = root_due && agent->root_due && !has_held(agent, agent->root);
+        for (size_t i = 0; i < agent->nheld; i++)
+            give_back(&agent->held[i]);
+        agent->nheld = 0;
+        agent->held_sigterm = agent->root_due = false;
+    }
+    if (root_due && kill(agent->root, signo) < 0 && errno != ESRCH)
         stint_warn("deliver signal %d to process %d: %s", signo, (int)agent->root,
                    strerror(errno));
 }

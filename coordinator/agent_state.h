@@ -56,6 +56,12 @@ struct agent {
     struct event *signal_event, *hold_timer;
     int interrupted; /* a signal that came before there was a program, or 0 */
     bool held_sigterm; /* the coordinator was told and has to decide */
+    bool root_due;     /* then the root process has one to get: the agent's own */
+    struct agent_held {
+        pid_t pid;
+        uint64_t start; /* with the pid: which process it is */
+    } *held; /* processes that hold back a SIGTERM that they got themselves */
+    size_t nheld;
     unsigned reaped; /* children reaped so far: see agent_quiesce.c */
 
     struct agent_link *link;             /* coordinator: child process and connection */
@@ -96,6 +102,9 @@ void agent_signals_child(const struct agent *agent);
 
 /* Send the program a signal that the coordinator had held back. */
 void agent_signals_deliver(struct agent *agent, int signo);
+
+/* The process has held back Slurm's SIGTERM (runtime/held_sigterm.c). */
+void agent_signals_held(struct agent *agent, pid_t pid);
 
 /* There is a coordinator (again), or none for now: what one has to decide about waits for
  * it, bounded. */

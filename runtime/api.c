@@ -9,6 +9,7 @@
  *   result N          pending | done | again REASON | failed REASON
  *   status            peers N running 0|1 | failed REASON
  *   info              the line that the agent was started with (may be empty)
+ *   sigterm           none: Slurm's SIGTERM has come and was held back
  *
  * A connection must not be part of an image: it is open only while checkpoints are
  * held off, and answers come at once. So a checkpoint is waited for without one: the
@@ -52,6 +53,7 @@
 
 #define ANSWER_MAX     2048
 #define ANSWER_MS      10000
+#define CONNECT_S      1 /* while so many others wait for the agent, too */
 #define PAUSE_MS       20   /* between questions to the agent */
 #define AGAIN_LIMIT_MS 120000
 #define LOST_MS        10000 /* an agent that does not answer is asked so long */
@@ -133,29 +135,58 @@ static int converse(int fd, const char *question, char answer[ANSWER_MAX])
     return 0;
 }
 
-/* Put one question. Returns 0, or -errno when the agent is not there. */
-static int ask(const char *question, char answer[ANSWER_MAX])
+/* Returns the descriptor of a connection or -errno. */
+static int connect_agent(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t used = 1;
-    long fd;
-    int ret;
+    const struct timeval limit = {CONNECT_S, 0};
+    int fd = stint_signal_socket(), ret;
 
+    if (fd < 0)
+        return fd;
+    (void)raw_syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     stint_text_append(address.sun_path, sizeof(address.sun_path), &used, "stint-agent.");
     stint_text_append(address.sun_path, sizeof(address.sun_path), &used, environment_job());
-    stint_hold();
-    fd = raw_syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        stint_release();
-        return (int)fd;
-    }
     ret = (int)raw_syscall(SYS_connect, fd, &address,
                            offsetof(struct sockaddr_un, sun_path) + used);
     if (ret == 0)
-        ret = converse((int)fd, question, answer);
+        return fd;
     (void)raw_syscall(SYS_close, fd);
+    return ret;
+}
+
+/* Put one question. Returns 0, or -errno when the agent is not there. */
+static int ask(const char *question, char answer[ANSWER_MAX])
+{
+    int fd, ret;
+
+    stint_hold();
+    fd = ret = connect_agent();
+    if (fd >= 0) {
+        ret = converse(fd, question, answer);
+        (void)raw_syscall(SYS_close, fd);
+    }
     stint_release();
     return ret;
+}
+
+int api_tell(const char *word)
+{
+    long ret;
+    int fd;
+
+    stint_hold();
+    fd = connect_agent();
+    ret = fd;
+    if (fd >= 0) {
+        ret = raw_syscall(SYS_sendto, fd, word, strlen(word), MSG_NOSIGNAL, NULL, 0);
+        (void)raw_syscall(SYS_close, fd);
+    }
+    stint_release();
+    if (ret == -EAGAIN)
+        return 0; /* it is there, and has no time for so many at once */
+    return ret < 0 ? (int)ret : 0;
 }
 
 static bool starts_with(const char *text, const char *start)

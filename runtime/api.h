@@ -11,6 +11,10 @@
 /* The program is where it must not be checkpointed. Context: any. */
 bool api_is_held(void) STINT_HIDDEN;
 
+/* Say one word to the agent, which does not answer. Returns 0, or -errno when no agent is
+ * there. Context: any. */
+int api_tell(const char *word) STINT_HIDDEN;
+
 /* A checkpoint of this process was written, or it was restored. Wakes whoever waits.
  * Context: the leader, before the other threads go on. */
 void api_note_checkpoint(void) STINT_HIDDEN;

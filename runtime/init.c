@@ -60,8 +60,10 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
     atomic_store(&stint_runtime.state->pid, (int32_t)raw_syscall(SYS_getpid));
     stint_runtime.no_pagemap_scan = environment_has(envp, "STINT_NO_PAGEMAP_SCAN");
     interpose_init();
-    if (stint_signal_install() == 0)
-        interpose_unblock();
-    else
+    if (stint_signal_install() != 0) {
         stint_runtime.state = NULL;
+        return;
+    }
+    interpose_unblock();
+    sigterm_init();
 }

@@ -34,6 +34,16 @@
 void interpose_init(void) STINT_HIDDEN;
 void interpose_unblock(void) STINT_HIDDEN;
 
+/* held_sigterm.c */
+void sigterm_init(void) STINT_HIDDEN;
+bool sigterm_is_held(void) STINT_HIDDEN;
+/* sigaction(2) for SIGTERM while it is held. real: libc's; *action is changed. */
+int sigterm_action(__typeof__(&sigaction) real,
+                   struct sigaction *action,
+                   struct sigaction *old) STINT_HIDDEN;
+/* A signal has come. Returns whether the program is to have it (as *info then is). */
+bool sigterm_take(siginfo_t *info) STINT_HIDDEN;
+
 /* eintr.c: was the EINTR that a call just gave caused by a checkpoint alone?
  * Around each attempt:  interpose_arm(); ret = real(...); if (interpose_ours(ret)) again
  */

@@ -240,7 +240,10 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
         copy = *act;
         set_bits(&copy.sa_mask, bits_of(&act->sa_mask) & ~URG_BIT);
     }
-    ret = real(signo, act ? &copy : NULL, old);
+    if (signo == SIGTERM && sigterm_is_held())
+        ret = sigterm_action(real, act ? &copy : NULL, old);
+    else
+        ret = real(signo, act ? &copy : NULL, old);
     if (ret != 0)
         return ret;
     if (old && (program.in_mask & bit))
@@ -252,19 +255,27 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
     return ret;
 }
 
-static sighandler_t set_urg_handler(sighandler_t handler, int flags)
+/* libc's signal(3) and kin call a sigaction(2) of their own. */
+static bool is_virtual(int signo)
 {
-    sighandler_t old = program.action.sa_handler;
+    return stint_runtime.state
+           && (signo == SIGURG || (signo == SIGTERM && sigterm_is_held()));
+}
 
-    program.action = (struct sigaction){.sa_flags = flags};
-    program.action.sa_handler = handler;
-    return old;
+static sighandler_t set_handler(int signo, sighandler_t handler, int flags)
+{
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    struct sigaction old;
+
+    if (sigaction(signo, &action, &old) != 0)
+        return SIG_ERR;
+    return old.sa_handler;
 }
 
 STINT_EXPORT sighandler_t signal(int signo, sighandler_t handler)
 {
-    if (stint_runtime.state && signo == SIGURG)
-        return set_urg_handler(handler, SA_RESTART);
+    if (is_virtual(signo) && handler != SIG_ERR)
+        return set_handler(signo, handler, SA_RESTART);
     return INTERPOSE_REAL(signal)(signo, handler);
 }
 
@@ -281,8 +292,8 @@ STINT_EXPORT sighandler_t ssignal(int signo, sighandler_t handler)
 
 STINT_EXPORT sighandler_t sysv_signal(int signo, sighandler_t handler)
 {
-    if (stint_runtime.state && signo == SIGURG)
-        return set_urg_handler(handler, (int)(SA_RESETHAND | SA_NODEFER));
+    if (is_virtual(signo) && handler != SIG_ERR)
+        return set_handler(signo, handler, (int)(SA_RESETHAND | SA_NODEFER));
     return INTERPOSE_REAL(sysv_signal)(signo, handler);
 }
 
@@ -416,7 +427,7 @@ static int wait_for_urg(const sigset_t *set,
         if (timeout)
             left = again ? interpose_left(deadline) : *timeout;
         ret = real(set, taken, timeout ? &left : NULL);
-        if (ret <= 0 || !wait_on(taken))
+        if (ret <= 0 || !(wait_on(taken) || !sigterm_take(taken)))
             goto out;
     }
     ret = SIGURG;
@@ -447,7 +458,7 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
                 left = again ? interpose_left(deadline) : *timeout;
             interpose_arm();
             ret = real(set, &taken, timeout ? &left : NULL);
-            if (!interpose_ours(ret))
+            if (!interpose_ours(ret) && (ret != SIGTERM || sigterm_take(&taken)))
                 break;
         }
     }

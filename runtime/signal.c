@@ -89,6 +89,25 @@ static void park_thread(struct runtime_state *state, const ucontext_t *uc)
 
 /* --- the leader -------------------------------------------------------- */
 
+int stint_signal_socket(void)
+{
+    const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
+    int fd = (int)raw_syscall(SYS_socket, AF_UNIX, type, 0);
+    struct stint_rlimit limit, raised;
+
+    if (fd != -EMFILE)
+        return fd;
+    /* All numbers are in use: go above the soft limit for a moment. */
+    if (raw_syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, &limit) != 0)
+        return fd;
+    raised = limit;
+    raised.cur = limit.max;
+    (void)raw_syscall(SYS_prlimit64, 0, 7, &raised, NULL);
+    fd = (int)raw_syscall(SYS_socket, AF_UNIX, type, 0);
+    (void)raw_syscall(SYS_prlimit64, 0, 7, &limit, NULL);
+    return fd;
+}
+
 static int connect_agent(uint64_t cookie)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -101,19 +120,7 @@ static int connect_agent(uint64_t cookie)
         digits[i] = "0123456789abcdef"[cookie >> (60 - 4 * i) & 15];
     stint_text_append(address.sun_path, sizeof(address.sun_path), &used, "stint.");
     stint_text_append(address.sun_path, sizeof(address.sun_path), &used, digits);
-    fd = (int)raw_syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd == -EMFILE) {
-        /* All numbers are in use: go above the soft limit for a moment. */
-        struct stint_rlimit limit, raised;
-
-        if (raw_syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, &limit) != 0)
-            return fd;
-        raised = limit;
-        raised.cur = limit.max;
-        (void)raw_syscall(SYS_prlimit64, 0, 7, &raised, NULL);
-        fd = (int)raw_syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        (void)raw_syscall(SYS_prlimit64, 0, 7, &limit, NULL);
-    }
+    fd = stint_signal_socket();
     if (fd < 0)
         return fd;
     saved = fd;
@@ -389,8 +396,9 @@ static void lead(struct runtime_state *state, uint64_t cookie, const ucontext_t 
 /* A process that fork made finds no pid in its state yet and claims it. A vfork child
  * before its exec runs in its parent's memory and must not: it shares it, which
  * kcmp(2) tells. */
-static bool is_own_state(struct runtime_state *state)
+bool stint_signal_is_own_state(void)
 {
+    struct runtime_state *state = stint_runtime.state;
     int32_t pid = (int32_t)raw_syscall(SYS_getpid), owner = atomic_load(&state->pid);
 
     if (owner == 0) {
@@ -408,7 +416,7 @@ static void take_checkpoint_signal(struct runtime_state *state,
 {
     uint32_t unlocked = 0;
 
-    if (!is_own_state(state))
+    if (!stint_signal_is_own_state())
         return; /* asked again after its exec */
     if (cookie == state->last_cookie)
         return;

@@ -87,6 +87,16 @@ struct exclusion {
 /* signal.c */
 int stint_signal_install(void) STINT_HIDDEN;
 
+/* Is it this process's own, not that of the parent of a vfork child? Context: any. */
+bool stint_signal_is_own_state(void) STINT_HIDDEN;
+
+/* A UNIX socket of the kind SOCK_SEQPACKET, also when all numbers are in use. Returns the
+ * descriptor or -errno. Context: any. */
+int stint_signal_socket(void) STINT_HIDDEN;
+
+/* held_sigterm.c: is it a SIGTERM of Slurm's to this run? */
+bool sigterm_is_slurms(const siginfo_t *info) STINT_HIDDEN;
+
 /* program_signal.c: SIGURG as the program sees it */
 void stint_program_signal(int signo, siginfo_t *info, void *context) STINT_HIDDEN;
 void stint_note_interrupted(const ucontext_t *uc) STINT_HIDDEN;

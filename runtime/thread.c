@@ -109,6 +109,21 @@ uint64_t stint_thread_pending_mask(int32_t tid, bool shared, char *text, size_t 
     return value ? stint_text_hex(&value) : 0;
 }
 
+/* Slurm's SIGTERM is for this run, not for the next one. */
+static void forget_slurms(struct pending_list *list)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (sigterm_is_slurms((const siginfo_t *)list->infos[i]))
+            continue;
+        if (kept != i)
+            memcpy(list->infos[kept], list->infos[i], sizeof(list->infos[0]));
+        kept++;
+    }
+    list->count = kept;
+}
+
 static bool is_ours(const uint8_t *raw)
 {
     const siginfo_t *info = (const siginfo_t *)raw;
@@ -149,4 +164,5 @@ void stint_thread_take_pending(struct pending_list *list, bool shared)
         else
             (void)raw_syscall(SYS_rt_tgsigqueueinfo, pid, tid, info->si_signo, info);
     }
+    forget_slurms(list);
 }

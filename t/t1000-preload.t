@@ -25,6 +25,26 @@ is "a signal for urgent data does no harm" \
     "$(preloaded sh -c 'kill -URG $$; echo alive')" "alive"
 fails "a program that is killed is seen killed" 143 preloaded sh -c 'kill -TERM $$'
 
+is "SIGTERM works as ever" "$(preloaded "$PROGRAMS/sigterm")" "as ever"
+
+# STINT_JOB as an agent sets it that holds Slurm's SIGTERM back; there is none here.
+held() {
+    as_user env LD_PRELOAD="$lib" STINT_JOB=0t "$@"
+}
+is "also where it is held back" "$(held "$PROGRAMS/sigterm")" "as ever"
+if is_root; then
+    caught=$(held sed -n 's/^SigCgt:[^0-9a-f]*/0x/p' /proc/self/status)
+    is "the kernel's handler is there" $((caught >> 14 & 1)) 1
+    : >"$T/pid"
+    chmod 666 "$T/pid"
+    # shellcheck disable=SC2016 # that shell's
+    held sh -c 'echo $$ >"$1"; exec sleep 60' sh "$T/pid" &
+    job=$!
+    wait_for 10 test -s "$T/pid"
+    kill "$(cat "$T/pid")"
+    fails "without an agent root's SIGTERM ends the program" 143 wait $job
+fi
+
 T_LABEL="with the runtime"
 LD_PRELOAD=$lib
 export LD_PRELOAD
