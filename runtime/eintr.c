@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "common/raw.h"
 #include "runtime/interpose.h"
 
 #define NS_PER_S  1000000000ull
@@ -331,6 +333,38 @@ STINT_EXPORT int sem_clockwait(sem_t *sem, clockid_t clock, const struct timespe
     int ret;
 
     UNINTERRUPTED(ret, INTERPOSE_REAL(sem_clockwait)(sem, clock, until), nothing());
+    return ret;
+}
+
+/* --- futex(2) by syscall(2) --------------------------------------------------------------------
+ * glibc has no function for it: Rust, libstdc++ and others wait like this. The kernel restarts
+ * a wait after a handler only when it has no timeout. */
+
+long stint_eintr_result(long ret)
+{
+    if (!raw_is_error(ret))
+        return ret;
+    errno = (int)-ret;
+    return -1;
+}
+
+long stint_eintr_futex(long number, uint32_t *word, int op, uint32_t value,
+                       const struct timespec *timeout, uint32_t *word2, uint32_t value3)
+{
+    int command = op & FUTEX_CMD_MASK;
+    uint64_t deadline;
+    struct timespec left;
+    long ret;
+
+    if ((command != FUTEX_WAIT && command != FUTEX_WAIT_BITSET) || !timeout)
+        return stint_eintr_result(
+            raw_syscall(number, word, op, value, timeout, word2, value3));
+    deadline = command == FUTEX_WAIT ? interpose_deadline(timeout) : 0;
+    UNINTERRUPTED(ret,
+                  stint_eintr_result(
+                      raw_syscall(number, word, op, value, timeout, word2, value3)),
+                  timeout = command == FUTEX_WAIT ? shorten(timeout, deadline, &left)
+                                                  : timeout);
     return ret;
 }
 

@@ -53,6 +53,13 @@ bool interpose_ours(long ret) STINT_HIDDEN;
 /* Did a checkpoint happen since interpose_arm()? */
 bool interpose_stopped(void) STINT_HIDDEN;
 
+/* syscall(2) with the number of futex(2), and what the kernel returned for any: sets errno
+ * where it says so. Called from arch.c. */
+long stint_eintr_futex(long number, uint32_t *word, int op, uint32_t value,
+                       const struct timespec *timeout, uint32_t *word2,
+                       uint32_t value3) STINT_HIDDEN;
+long stint_eintr_result(long ret) STINT_HIDDEN;
+
 /* Deadlines on CLOCK_MONOTONIC. */
 uint64_t interpose_now_ns(void) STINT_HIDDEN;
 /* What is left until then, 0 when past. */

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/select.h>
 #include <sys/sem.h>
@@ -265,6 +266,74 @@ CASE(raw_futex_with_timeout)
     futex_word = 1;
     SYS(syscall(SYS_futex, &futex_word, 1 /* FUTEX_WAKE */, 1, NULL, NULL, 0));
     PTH(pthread_join(id, NULL));
+}
+
+static void *in_futex_until(void *arg)
+{
+    struct timespec until;
+    double start = monotonic_s();
+    long got;
+
+    SYS(clock_gettime(CLOCK_MONOTONIC, &until));
+    until.tv_sec += 4;
+    mark("waiting");
+    got = syscall(SYS_futex, &futex_word, 9 /* FUTEX_WAIT_BITSET */, 0, &until, NULL, ~0u);
+    CHECK(got == -1 && errno == ETIMEDOUT);
+    CHECK(monotonic_s() - start >= 3.99);
+    CHECK(monotonic_s() - start < 60);
+    return NULL;
+}
+
+static void *in_futex_for(void *arg)
+{
+    const struct timespec limit = {.tv_sec = 4};
+    double start = monotonic_s();
+    long got;
+
+    mark("waiting");
+    got = syscall(SYS_futex, &futex_word, 0 /* FUTEX_WAIT */, 0, &limit, NULL, 0);
+    CHECK(got == -1 && errno == ETIMEDOUT);
+    CHECK(monotonic_s() - start >= 3.99);
+    CHECK(monotonic_s() - start < 60);
+    return NULL;
+}
+
+static void across_timeout(void *(*fn)(void *))
+{
+    pthread_t id = thread(fn, NULL);
+
+    await("waiting");
+    hold();
+    PTH(pthread_join(id, NULL));
+}
+
+CASE(raw_futex_until)
+{
+    across_timeout(in_futex_until);
+}
+
+CASE(raw_futex_timeout_passes)
+{
+    across_timeout(in_futex_for);
+}
+
+/* All six arguments, errno, and numbers that have no function in glibc. */
+CASE(raw_syscalls)
+{
+    char *page = (char *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(page != MAP_FAILED);
+    *page = 1;
+    hold();
+    SYS(syscall(SYS_munmap, page, 4096));
+    errno = 0;
+    CHECK_EQ(syscall(SYS_close, -1), -1);
+    CHECK_EQ(errno, EBADF);
+    CHECK_EQ(syscall(SYS_gettid), gettid());
+    CHECK_EQ(syscall(SYS_futex, &futex_word, 1 /* FUTEX_WAKE */, 1, NULL, NULL, 0), 0);
+    CHECK_EQ(syscall(SYS_futex, &futex_word, 0 /* FUTEX_WAIT */, 1, NULL, NULL, 0), -1);
+    CHECK_EQ(errno, EAGAIN);
 }
 
 static void waits_for_grandchild(void *arg)

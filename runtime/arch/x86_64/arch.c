@@ -30,7 +30,28 @@ __asm__(".text\n"
         "  mov $15, %eax\n" /* __NR_rt_sigreturn */
         "  syscall\n"
         "  hlt\n"
-        ".size stint_arch_sigreturn, . - stint_arch_sigreturn\n");
+        ".size stint_arch_sigreturn, . - stint_arch_sigreturn\n"
+        /* As glibc's, without a frame: a number like vfork's returns twice. */
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        "syscall:\n"
+        "  cmp $202, %rdi\n" /* __NR_futex */
+        "  je stint_eintr_futex\n"
+        "  mov %rdi, %rax\n"
+        "  mov %rsi, %rdi\n"
+        "  mov %rdx, %rsi\n"
+        "  mov %rcx, %rdx\n"
+        "  mov %r8, %r10\n"
+        "  mov %r9, %r8\n"
+        "  mov 8(%rsp), %r9\n"
+        "  syscall\n"
+        "  cmp $-4095, %rax\n"
+        "  jae 1f\n"
+        "  ret\n"
+        "1:\n"
+        "  mov %rax, %rdi\n"
+        "  jmp stint_eintr_result\n"
+        ".size syscall, . - syscall\n");
 
 void stint_arch_get_bases(uint64_t *fs, uint64_t *gs)
 {

@@ -13,6 +13,9 @@
 /* Call fn(arg) on the stack that ends at `top` (16-byte aligned), and come back. */
 void stint_arch_call_on_stack(void *top, void (*fn)(void *), void *arg);
 
+/* syscall(2), exported: futex(2) goes by way of stint_eintr_futex(), what fails by
+ * stint_eintr_result() (runtime/interpose.h). */
+
 /* Return from the signal handler whose frame holds `ucontext`. */
 void stint_arch_sigreturn(const void *ucontext) __attribute__((noreturn));
 
