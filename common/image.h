@@ -317,7 +317,8 @@ enum stint_object_kind {
 
 #define STINT_OBJFLAG_KEEP_SIZE 1u /* do not cut the file back at restart */
 #define STINT_OBJFLAG_CONTENTS  2u /* FILE: data is the contents, put back at restart */
-#define STINT_OBJFLAG_SPARE     4u /* FILE: data is the contents, should the file be gone */
+#define STINT_OBJFLAG_SPARE     4u /* FILE: data is the contents, should the file be gone;
+                                    * STDIO: should it have been emptied */
 #define STINT_OBJFLAG_REMOVED   8u /* DIR: it had no name any more */
 
 /* One open file description (open(2)), however many descriptors name it. */

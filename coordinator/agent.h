@@ -25,6 +25,8 @@ struct stint_agent_config {
     const char *restore_dir;    /* directory that holds that generation; NULL = dir */
     bool lazy;                  /* restore with the image mapped */
     bool keep_output;           /* restore without cutting output files back */
+    bool save_output;           /* the next run finds its output files emptied: keep what
+                                 * they hold */
     bool join;                  /* a coordinator runs already: only connect to it */
     char *const *coordinator_args; /* further options for the `stint coordinator` it
                                     * starts, NULL-terminated; may be NULL */

@@ -72,23 +72,37 @@ static bool is_only_appended(const struct agent_object *object)
            && object->record.pos >= object->st.st_size;
 }
 
-void agent_contents_want_file(struct agent_objects *all, struct agent_object *object,
-                              const struct agent_segment *segment)
+/* Within the limit, or say that "it DOES the file HOW". */
+static void want_whole(struct agent_objects *all, struct agent_object *object, uint32_t flag,
+                       const char *does_what, const char *how)
 {
     uint64_t size = (uint64_t)object->st.st_size;
 
-    if (is_only_appended(object) || (segment && segment->complete)
-        || is_kept_already(all, object, STINT_OBJFLAG_SPARE))
-        return;
     if (size > limit() || all->contents_len > limit() - size) {
-        stint_warn("process %d (%s) changes %s in place: its %" PRIu64 " bytes are not part of "
+        stint_warn("process %d (%s) %s %s%s: its %" PRIu64 " bytes are not part of "
                    "the checkpoint (STINT_SAVE_OPEN_FILES)",
-                   (int)object->pid, object->comm, object->link, size);
+                   (int)object->pid, object->comm, does_what, object->link, how, size);
         return;
     }
     all->contents_len += size;
     object->contents = true;
-    object->record.flags |= STINT_OBJFLAG_CONTENTS;
+    object->record.flags |= flag;
+}
+
+void agent_contents_want_file(struct agent_objects *all, struct agent_object *object,
+                              const struct agent_segment *segment)
+{
+    if (is_only_appended(object) || (segment && segment->complete)
+        || is_kept_already(all, object, STINT_OBJFLAG_SPARE))
+        return;
+    want_whole(all, object, STINT_OBJFLAG_CONTENTS, "changes", " in place");
+}
+
+void agent_contents_want_output(struct agent_objects *all, struct agent_object *object)
+{
+    if (!is_kept_already(all, object, 0))
+        want_whole(all, object, STINT_OBJFLAG_SPARE, "writes to",
+                   ", which Slurm empties (--open-mode=truncate)");
 }
 
 void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,

@@ -30,6 +30,10 @@ void agent_contents_want_file(struct agent_objects *all, struct agent_object *ob
 void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,
                                const struct agent_segment *segment);
 
+/* Likewise for the standard output or error of a job whose files Slurm empties when it starts
+ * the job again; within the limit of what is stored. */
+void agent_contents_want_output(struct agent_objects *all, struct agent_object *object);
+
 /* agent_fdkind.store: the contents, if this object keeps them. */
 int agent_contents_store(struct agent_object *object, struct stint_image_writer *writer,
                          struct stint_err *err);

@@ -2,7 +2,9 @@
  * devices without a state.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "coordinator/agent_contents.h"
 #include "coordinator/agent_object.h"
+#include "coordinator/agent_state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +29,8 @@ static int describe_stdio(struct agent_objects *all, struct agent_object *object
     /* A file is cut back at the restart to where it was, if the new run has the same. */
     if (!S_ISREG(object->st.st_mode) || !writes)
         object->record.flags |= STINT_OBJFLAG_KEEP_SIZE;
+    else if (!all->glance && all->agent->config->save_output)
+        agent_contents_want_output(all, object);
     if (object->link[0] != '/')
         return 0;
     object->path = strdup(object->link);
@@ -39,6 +43,7 @@ const struct agent_fdkind agent_fd_stdio = {
     .kind = STINT_OBJ_STDIO,
     .match = match_stdio,
     .describe = describe_stdio,
+    .store = agent_contents_store,
 };
 
 /* --- terminals ------------------------------------------------------------------ */

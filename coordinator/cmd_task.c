@@ -58,6 +58,7 @@ enum task_variable {
     TASK_MARGIN,
     TASK_UNSUPPORTED,
     TASK_RESTART_FROM,
+    TASK_TRUNCATE,
     TASK_BEFORE, /* set by a failed attempt: only generations below this one */
     TASK_VARIABLES,
 };
@@ -71,6 +72,7 @@ static const char *const variable_names[TASK_VARIABLES] = {
     [TASK_MARGIN] = PREFIX "CHECKPOINT_MARGIN",
     [TASK_UNSUPPORTED] = PREFIX "CHECKPOINT_ON_UNSUPPORTED",
     [TASK_RESTART_FROM] = PREFIX "RESTART_FROM",
+    [TASK_TRUNCATE] = PREFIX "TRUNCATE",
     [TASK_BEFORE] = PREFIX "BEFORE",
 };
 
@@ -416,6 +418,7 @@ static int restore(struct task *task, int from_fd, const char *from_dir,
         /* in full: pruning may take the image away, which a network file system shows */
         .lazy = false,
         .coordinator_args = task->coordinator_args,
+        .save_output = task->value[TASK_TRUNCATE] != NULL,
         .hold_sigterm = true,
         .restored_text = text,
     };
@@ -447,6 +450,7 @@ static int start(struct task *task)
         .group = task->value[TASK_KIND],
         .argv = task->argv,
         .coordinator_args = task->coordinator_args,
+        .save_output = task->value[TASK_TRUNCATE] != NULL,
         .hold_sigterm = true,
     };
     struct stint_err err;

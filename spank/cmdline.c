@@ -131,35 +131,59 @@ static bool means(const char *word, const char *name)
            (len - 2 == strlen(name) || len > NAME_MIN);
 }
 
-bool cmdline_has(const struct cmdline *c, const char *name)
+/* Of "--name=value", or "--name value", which may be two words. */
+static void take_value(const char *word, const char *next, char value[CMDLINE_VALUE_MAX])
 {
-    for (int i = 1; i < c->script && i < c->argc && strcmp(c->argv[i], "--") != 0;
-         i += c->argv[i][0] == '-' && takes_next_word(c->argv[i]) ? 2 : 1)
-        if (means(c->argv[i], name))
-            return true;
-    return false;
+    const char *from = word + strcspn(word, "= \t\n");
+
+    if (!value)
+        return;
+    from = *from == '=' ? from + 1 : next ?: "";
+    from += strspn(from, " \t");
+    snprintf(value, CMDLINE_VALUE_MAX, "%.*s", (int)strcspn(from, " \t\n"), from);
 }
 
-static bool line_has(const char *line, const char *name)
+bool cmdline_has(const struct cmdline *c, const char *name, char value[CMDLINE_VALUE_MAX])
 {
+    bool has = false;
+
+    for (int i = 1; i < c->script && i < c->argc && strcmp(c->argv[i], "--") != 0;
+         i += c->argv[i][0] == '-' && takes_next_word(c->argv[i]) ? 2 : 1) {
+        if (!means(c->argv[i], name))
+            continue;
+        take_value(c->argv[i], c->argv[i + 1], value);
+        has = true;
+    }
+    return has;
+}
+
+static bool line_has(const char *line, const char *name, char value[CMDLINE_VALUE_MAX])
+{
+    bool has = false;
+
     if (strncmp(line, "#SBATCH", 7) != 0)
         return false;
     for (const char *p = line + 7; *p; p += strcspn(p, " \t\n")) {
         p += strspn(p, " \t\n");
         if (*p == '#')
-            return false; /* the rest is a comment */
-        if (*p && means(p, name))
-            return true;
+            break; /* the rest is a comment */
+        if (!*p || !means(p, name))
+            continue;
+        take_value(p, p + strcspn(p, " \t\n"), value);
+        has = true;
     }
-    return false;
+    return has;
 }
 
-bool cmdline_script_has(const struct cmdline *c, const char *name)
+bool cmdline_script_has(const struct cmdline *c,
+                        const char *name,
+                        char value[CMDLINE_VALUE_MAX])
 {
     STINT_AUTO_FCLOSE FILE *file = NULL;
     STINT_AUTO_CLOSE int fd = -1;
     char line[SCRIPT_LINE_MAX];
     struct stat st;
+    bool has = false;
 
     if (c->script >= c->argc)
         return false;
@@ -171,8 +195,7 @@ bool cmdline_script_has(const struct cmdline *c, const char *name)
         /* as sbatch: nothing counts after the first command */
         if (line[0] != '#' && line[strspn(line, " \t\r\n")] != '\0')
             break;
-        if (line_has(line, name))
-            return true;
+        has = line_has(line, name, value) || has;
     }
-    return false;
+    return has;
 }

@@ -24,11 +24,15 @@ int cmdline_read(struct cmdline *c);
 int cmdline_take(struct cmdline *c, char *text, size_t len);
 void cmdline_deinit(struct cmdline *c);
 
-/* True when --name (or an abbreviation that means it) is among Slurm's own options. */
-bool cmdline_has(const struct cmdline *c, const char *name);
+/* True when --name (or an abbreviation that means it) is among Slurm's own options.
+ * value (NULL: not wanted): its first characters, of the last one; empty when it has none. */
+#define CMDLINE_VALUE_MAX 32
+bool cmdline_has(const struct cmdline *c, const char *name, char value[CMDLINE_VALUE_MAX]);
 
-/* True when one of the script's #SBATCH lines has --name. Only for a script that is a
- * regular file named on the command line; false when it is not, or cannot be read. */
-bool cmdline_script_has(const struct cmdline *c, const char *name);
+/* The same for the script's #SBATCH lines. Only for a script that is a regular file named
+ * on the command line; false when it is not, or cannot be read. */
+bool cmdline_script_has(const struct cmdline *c,
+                        const char *name,
+                        char value[CMDLINE_VALUE_MAX]);
 
 #endif

@@ -21,7 +21,10 @@ int submit_option(int id, const char *value);
 
 /* All options have been read: take back what submit_init() put into the environment,
  * so that the job does not inherit it. */
-void submit_options_done(void);
+void submit_options_done(spank_t sp);
+
+/* What submit.c tells task.c by a variable of the job (SPANK_...): --open-mode=truncate. */
+#define STINT_TRUNCATE "STINT_TRUNCATE"
 
 /* --- task.c: slurmstepd, just before it starts a task; as the user -------------- */
 

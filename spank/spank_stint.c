@@ -32,7 +32,7 @@ int slurm_spank_init_post_opt(spank_t sp, int argc, char **argv)
     spank_context_t context = spank_context();
 
     if (context == S_CTX_ALLOCATOR || context == S_CTX_LOCAL)
-        submit_options_done();
+        submit_options_done(sp);
     return 0;
 }
 

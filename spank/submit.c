@@ -21,6 +21,7 @@ static struct {
     bool given[OPTION_COUNT];      /* by script or command line, not by environment */
     bool from_env[OPTION_COUNT];   /* variable of Slurm's own set by submit_init() */
     bool set_requeue, set_append;  /* likewise */
+    bool asks;                     /* for stint, as far as it is known */
     bool checked;
 } submit;
 
@@ -52,12 +53,13 @@ static void take_environment(void)
 
 static bool said_by_user(const char *option)
 {
-    return cmdline_has(&submit.cmdline, option) ||
-           cmdline_script_has(&submit.cmdline, option);
+    return cmdline_has(&submit.cmdline, option, NULL) ||
+           cmdline_script_has(&submit.cmdline, option, NULL);
 }
 
 static void set_defaults(void)
 {
+    submit.asks = true;
     if (!submit.sbatch)
         return;
     if (!submit.set_requeue && !getenv("SBATCH_REQUEUE") &&
@@ -84,7 +86,7 @@ void submit_init(void)
     for (int id = 0; id < OPTION_COUNT; id++)
         if (option_starts_stint(id))
             used = used || getenv(option_slurm_env(id, name)) ||
-                   cmdline_has(&submit.cmdline, option_name(id));
+                   cmdline_has(&submit.cmdline, option_name(id), NULL);
     if (used)
         set_defaults();
 }
@@ -118,7 +120,21 @@ static void say_what_has_no_effect(void)
                        option_name(OPTION_INTERVAL));
 }
 
-void submit_options_done(void)
+/* --open-mode by the user, in the order in which sbatch takes it. Slurm then empties the
+ * output files at each requeue, before any hook of ours: the agent has to know. */
+static void pass_open_mode(spank_t sp)
+{
+    const char *mode = submit.set_append ? NULL : getenv("SBATCH_OPEN_MODE");
+    char value[CMDLINE_VALUE_MAX];
+
+    if (cmdline_has(&submit.cmdline, "open-mode", value) ||
+        (!mode && cmdline_script_has(&submit.cmdline, "open-mode", value)))
+        mode = value;
+    if (submit.sbatch && submit.asks && mode && mode[0] != 'a' && mode[0] != 'A')
+        (void)spank_job_control_setenv(sp, STINT_TRUNCATE, "1", 1); /* or it is not put back */
+}
+
+void submit_options_done(spank_t sp)
 {
     char name[OPTION_ENV_MAX];
 
@@ -128,6 +144,7 @@ void submit_options_done(void)
     for (int id = 0; id < OPTION_COUNT; id++)
         if (submit.from_env[id])
             unsetenv(option_slurm_env(id, name));
+    pass_open_mode(sp);
     if (submit.set_requeue)
         unsetenv("SBATCH_REQUEUE");
     if (submit.set_append)

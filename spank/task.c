@@ -72,6 +72,11 @@ static int pass_options(spank_t sp)
 {
     char name[OPTION_ENV_MAX], value[OPTION_VALUE_MAX];
 
+    if (spank_getenv(sp, "SLURM_SPANK_" STINT_TRUNCATE, value, sizeof(value)) ==
+            ESPANK_SUCCESS &&
+        spank_setenv(sp, "STINT_TASK_TRUNCATE", value, 1) != ESPANK_SUCCESS)
+        return -1;
+    (void)spank_unsetenv(sp, "SLURM_SPANK_" STINT_TRUNCATE); /* may not be there */
     for (int id = 0; id < OPTION_COUNT; id++) {
         if (option_remote_value(sp, id, value)) {
             snprintf(name, sizeof(name), "STINT_TASK_%s", option_suffix(id));

@@ -47,12 +47,32 @@ static const struct {
     {"sbatch - --checkpoint-interval=5", 0, 1},
 };
 
+START_TEST(values)
+{
+    char value[CMDLINE_VALUE_MAX];
+    struct cmdline c;
+
+    take(&c, "sbatch --open-mode=truncate --wrap=x --open-mode append job.sh --open-mode=x");
+    ck_assert(cmdline_has(&c, "open-mode", value));
+    ck_assert_str_eq(value, "append"); /* the last one counts */
+    cmdline_deinit(&c);
+    take(&c, "sbatch --open-mode");
+    ck_assert(cmdline_has(&c, "open-mode", value));
+    ck_assert_str_eq(value, "");
+    cmdline_deinit(&c);
+    take(&c, "sbatch --open-mode=a-very-long-value-that-nobody-would-give job.sh");
+    ck_assert(cmdline_has(&c, "open-mode", value));
+    ck_assert_uint_eq(strlen(value), CMDLINE_VALUE_MAX - 1);
+    cmdline_deinit(&c);
+}
+END_TEST
+
 START_TEST(options)
 {
     struct cmdline c;
 
     take(&c, lines[_i].words);
-    ck_assert_msg(cmdline_has(&c, "checkpoint-interval") == lines[_i].has, "%s",
+    ck_assert_msg(cmdline_has(&c, "checkpoint-interval", NULL) == lines[_i].has, "%s",
                   lines[_i].words);
     ck_assert_msg(c.script == lines[_i].script, "%s: script %d", lines[_i].words, c.script);
     cmdline_deinit(&c);
@@ -85,8 +105,30 @@ START_TEST(script_lines)
     close(fd);
     snprintf(words, sizeof(words), "sbatch -Q %s", path);
     take(&c, words);
-    ck_assert_msg(cmdline_script_has(&c, "no-requeue") == scripts[_i].has, "%s",
+    ck_assert_msg(cmdline_script_has(&c, "no-requeue", NULL) == scripts[_i].has, "%s",
                   scripts[_i].script);
+    cmdline_deinit(&c);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(script_values)
+{
+    char path[] = "/tmp/stint-test.XXXXXX", words[64], value[CMDLINE_VALUE_MAX];
+    static const char text[] = "#!/bin/sh\n#SBATCH --open-mode=append\n"
+                               "#SBATCH -n 1 --open-mode  truncate --hold\n";
+    int fd = mkstemp(path);
+    struct cmdline c;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    snprintf(words, sizeof(words), "sbatch %s", path);
+    take(&c, words);
+    ck_assert(cmdline_script_has(&c, "open-mode", value));
+    ck_assert_str_eq(value, "truncate");
+    ck_assert(cmdline_script_has(&c, "hold", value));
+    ck_assert_str_eq(value, "");
     cmdline_deinit(&c);
     unlink(path);
 }
@@ -101,7 +143,7 @@ START_TEST(no_script)
         struct cmdline c;
 
         take(&c, words[i]);
-        ck_assert(!cmdline_script_has(&c, "no-requeue"));
+        ck_assert(!cmdline_script_has(&c, "no-requeue", NULL));
         cmdline_deinit(&c);
     }
 }
@@ -115,6 +157,8 @@ int main(void)
 
     tcase_add_loop_test(tcase, options, 0, sizeof(lines) / sizeof(lines[0]));
     tcase_add_loop_test(tcase, script_lines, 0, sizeof(scripts) / sizeof(scripts[0]));
+    tcase_add_test(tcase, values);
+    tcase_add_test(tcase, script_values);
     tcase_add_test(tcase, no_script);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

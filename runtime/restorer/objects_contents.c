@@ -1,4 +1,4 @@
-/* Contents of files that the program changes in place.
+/* Contents of files that the program changes in place, and of output that was emptied.
  * SPDX-License-Identifier: Apache-2.0
  *
  * They may have been changed after the checkpoint. Only what differs is written, so that
@@ -119,8 +119,9 @@ void stint_objects_put_back(struct stint_restore *restore)
         STINT_AUTO_CLOSE int fd = -1;
         int r;
 
-        if (o->object->kind != STINT_OBJ_FILE || !has_contents(o->object) ||
-            stint_segment_of(restore, o->object->dev, o->object->ino))
+        if (!o->emptied && (o->object->kind != STINT_OBJ_FILE || !has_contents(o->object)))
+            continue;
+        if (stint_segment_of(restore, o->object->dev, o->object->ino))
             continue;
         fd = stint_reopen(o->fd, O_RDWR);
         r = fd < 0 ? fd : put_back(restore, o->object, fd);

@@ -67,8 +67,10 @@ int stint_object_open_stdio(struct stint_restore *restore,
     if ((uint64_t)st.st_size > object->size &&
         (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
         o->cut = !(object->flags & STINT_OBJFLAG_KEEP_SIZE);
-    /* shorter: the new run has emptied it; a hole of zeroes would help nobody */
-    if (st.st_size >= object->pos && lseek(fd, object->pos, SEEK_SET) < 0)
+    o->emptied = (uint64_t)st.st_size < object->size && object->flags & STINT_OBJFLAG_SPARE &&
+                 !restore->keep_output;
+    /* a hole of zeroes would help nobody */
+    if ((st.st_size >= object->pos || o->emptied) && lseek(fd, object->pos, SEEK_SET) < 0)
         return stint_err_set(err, -errno, "seek in descriptor %d", (int)object->a);
     return stint_steal_fd(&fd);
 }

@@ -34,6 +34,7 @@ struct stint_restored_object {
     const struct stint_object *object;
     int fd; /* -1: not needed or not open yet */
     bool cut; /* at `go` the file is cut back to object->size */
+    bool emptied; /* the new run's output: at `go` it gets its contents back */
     bool late; /* fd is a socket from which each process takes it: objects_late.c */
     int offer; /* init's end of that */
 };
