@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -25,6 +27,7 @@
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_state.h"
 
+#define DYNAMIC_LINKER   "/lib64/ld-linux-x86-64.so.2"
 #define INTERPRETERS_MAX 5
 #define TRIES            4
 
@@ -84,6 +87,54 @@ static bool read_interpreter(int fd, char *name, size_t size)
     return true;
 }
 
+/* Libraries that are there to open what a checkpoint refuses. Programs are linked with some
+ * of them without ever using them. */
+static const struct {
+    const char *name, *what;
+} telling[] = {
+    {"libcuda.so", "a GPU"},          {"libcudart.so", "a GPU"},
+    {"libamdhip64.so", "a GPU"},      {"libhsa-runtime64.so", "a GPU"},
+    {"libze_loader.so", "a GPU"},     {"libOpenCL.so", "a GPU"},
+    {"libibverbs.so", "RDMA devices"}, {"librdmacm.so", "RDMA devices"},
+    {"liburing.so", "an io_uring"},   {"libaio.so", "an AIO context"},
+    {"libbpf.so", "BPF programs"},
+};
+
+/* A line of the dynamic linker's: "liburing.so.2 => /lib/... (0x...)". */
+static void judge_library(struct doctor *doctor, const char *path, const char *line)
+{
+    const char *name = line + strspn(line, " \t");
+
+    for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]); i++)
+        if (strncmp(name, telling[i].name, strlen(telling[i].name)) == 0)
+            doctor_say(doctor, "command", DOCTOR_NOTE,
+                       "%s is linked with %.*s: a checkpoint is refused while it has %s open", path,
+                       (int)strcspn(name, " \t\n"), name, telling[i].what);
+}
+
+/* The dynamic linker tells what it would load, ld.so(8), and starts nothing. */
+static void look_at_libraries(struct doctor *doctor, const char *path)
+{
+    const char *const argv[] = {DYNAMIC_LINKER, "--list", path, NULL};
+    STINT_AUTO_FCLOSE FILE *list = tmpfile();
+    STINT_AUTO_FREE char *line = NULL;
+    posix_spawn_file_actions_t actions;
+    size_t room = 0;
+    pid_t pid;
+
+    if (!list || posix_spawn_file_actions_init(&actions) != 0)
+        return; /* only a note is missing */
+    if (posix_spawn_file_actions_adddup2(&actions, fileno(list), STDOUT_FILENO) == 0
+        && posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
+               == 0
+        && posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)argv, environ) == 0)
+        (void)waitpid(pid, NULL, 0); /* what it has said tells enough */
+    (void)posix_spawn_file_actions_destroy(&actions); /* cannot fail */
+    rewind(list);
+    while (getline(&line, &room, list) > 0)
+        judge_library(doctor, path, line);
+}
+
 void doctor_look_at_command(struct doctor *doctor, const char *name)
 {
     char current[PATH_MAX], path[PATH_MAX], next[PATH_MAX];
@@ -122,6 +173,7 @@ void doctor_look_at_command(struct doctor *doctor, const char *name)
                        "libstint.so can be loaded into %s; what it does and starts is seen "
                        "while it runs (stint doctor PID)",
                        path);
+            look_at_libraries(doctor, path);
             return;
         }
         doctor_say(doctor, "command", DOCTOR_OK, "%s is a script for %s", path, next);

@@ -57,6 +57,12 @@ cp /bin/true "$T/setuid"
 chmod 4755 "$T/setuid"
 fails 'a setuid program' 1 stint doctor "$T/setuid"
 like 'is named, too' "$(cat "$T/ok.log")" '^refused .*runs a setuid program'
+echo 'int main(void) { return 0; }' >"$T/main.c"
+cc -shared -Wl,-soname,liburing.so.2 -o "$T/liburing.so.2" -x c /dev/null
+cc -o "$T/linked" "$T/main.c" -Wl,--no-as-needed,-rpath,"$T" "$T/liburing.so.2"
+ok 'a program with a library that tells' stint doctor "$T/linked"
+like 'what it is there for' "$(cat "$T/ok.log")" \
+    '^note +.*/linked is linked with liburing.so.2: .* refused while it has an io_uring open'
 fails 'a command that is not there' 1 stint doctor /nonexistent
 ok 'a directory' stint doctor -d "$T/not/there/yet"
 like 'its file system' "$(cat "$T/ok.log")" "^ok +$T: .* GiB free"
