@@ -54,6 +54,17 @@ static int is_empty(int dir_fd)
     return 1;
 }
 
+int stint_dir_is_foreign(const char *path)
+{
+    STINT_AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+
+    return fd >= 0 && fstatat(fd, "key", &st, AT_SYMLINK_NOFOLLOW) < 0
+           && errno == ENOENT
+           && fstatat(fd, "manifest.yaml", &st, AT_SYMLINK_NOFOLLOW) < 0
+           && errno == ENOENT && !is_empty(fd);
+}
+
 /* Whoever can write here decides what runs as the user, whoever can read here sees
  * the program's memory: only the user may do either. */
 static int check_owner(int fd, const char *path, int may_close, struct stint_err *err)

@@ -37,6 +37,10 @@ int stint_dir_create(const char *path, int *fd, char **absolute, struct stint_er
  * others. Out-parameters and returns as above; -ENOENT when it is not there. */
 int stint_dir_open(const char *path, int *fd, char **absolute, struct stint_err *err);
 
+/* Whether it is a directory in which there are other things, and none of a checkpoint
+ * directory's: it was named by mistake. */
+int stint_dir_is_foreign(const char *path);
+
 /* Read DIR/key. Refuses one that others may read or that is not 64 hex digits.
  * Returns 0, or -errno with *err set. */
 int stint_dir_key(int dir_fd, struct stint_key *key, struct stint_err *err);

@@ -22,10 +22,10 @@ bool stint_jobdir_is_id(const char *text)
 
     if (digits == 0 || digits > 10)
         return false;
-    if (text[digits] == '.') {
-        size_t step = strspn(text + digits + 1, "0123456789");
+    if (text[digits] && strchr("._+", text[digits])) {
+        size_t part = strspn(text + digits + 1, "0123456789");
 
-        return step > 0 && step <= 10 && text[digits + 1 + step] == '\0';
+        return part > 0 && part <= 10 && text[digits + 1 + part] == '\0';
     }
     return text[digits] == '\0';
 }
@@ -157,19 +157,50 @@ static char *find_in_any_cluster(int dir_fd, const char *id)
     return found;
 }
 
+/* The only directory of which the name begins so, or NULL. */
+static char *find_only(int dir_fd, const char *beginning)
+{
+    STINT_AUTO_CLOSEDIR DIR *dir = fdopendir(dup(dir_fd));
+    struct dirent *entry;
+    char *found = NULL;
+
+    if (!dir)
+        return NULL;
+    rewinddir(dir);
+    while ((entry = readdir(dir))) {
+        char *path;
+
+        if (strncmp(entry->d_name, beginning, strlen(beginning)) != 0 ||
+            !(path = read_link(dir_fd, entry->d_name)))
+            continue;
+        if (found) { /* which one is meant? */
+            free(path);
+            free(found);
+            return NULL;
+        }
+        found = path;
+    }
+    return found;
+}
+
 char *stint_jobdir_find(const char *cluster, const char *id)
 {
     STINT_AUTO_CLOSE int dir = open_register(0);
     char name[NAME_LEN_MAX];
+    char *found;
 
     if (dir < 0 || !stint_jobdir_is_id(id))
         return NULL;
     if (!cluster || !*cluster)
         return find_in_any_cluster(dir, id);
-    if (snprintf(name, sizeof(name), "%s-%s", cluster, id) >= (int)sizeof(name) ||
+    if (snprintf(name, sizeof(name) - 1, "%s-%s", cluster, id) >= (int)sizeof(name) - 1 ||
         strchr(name, '/'))
         return NULL;
-    return read_link(dir, name);
+    found = read_link(dir, name);
+    if (found || id[strspn(id, "0123456789")])
+        return found;
+    strcat(name, "."); /* a job of srun's has its step's only; room was left */
+    return find_only(dir, name);
 }
 
 char *stint_jobdir_default(const char *base, const char *id)

@@ -17,7 +17,8 @@
 /* Below the directory of submission, when --checkpoint-dir does not say otherwise. */
 #define STINT_JOBDIR_DEFAULT "stint-checkpoints"
 
-/* "123", or "123.0" for a step. */
+/* "123"; or "123.0" for a step, "123_4" for a task of an array, "123+1" for a component
+ * of a heterogeneous job. */
 bool stint_jobdir_is_id(const char *text);
 
 /* Remember the directory of a job; links of directories that are gone are removed.
@@ -30,8 +31,9 @@ bool stint_jobdir_is_id(const char *text);
 int stint_jobdir_register(const char *cluster, const char *id, const char *path,
                           struct stint_err *err);
 
-/* Look a registered directory up. Without the cluster's name any cluster's job of that
- * id is taken, when there is only one.
+/* Look a registered directory up. A job's id also finds that of its step, when it has
+ * none itself and only one step has. Without the cluster's name any cluster's job of
+ * that id is taken, when there is only one.
  *
  * Returns its path, to be freed by the caller, or NULL.
  */

@@ -162,7 +162,9 @@ int stint_wire_call(const char *dir,
     if (call.is_refused)
         return STINT_WIRE_E_NONE;
     if (call.is_timed_out)
-        return stint_err_set(err, -ETIMEDOUT, "the coordinator of %s", dir);
+        return stint_err_set(err, -ETIMEDOUT,
+                             "the coordinator of %s did not answer within %d s.", dir,
+                             timeout_ms / 1000);
     return stint_err_set(err, -ECONNRESET,
                          "the coordinator of %s does not answer (%s).", dir,
                          call.reason);

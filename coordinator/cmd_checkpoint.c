@@ -109,9 +109,14 @@ static int ask(const char *argument, int wants_end, int json, int timeout_ms)
         snprintf(text, sizeof(text), "nothing runs in %s", dir);
         return failed(json, STINT_EXIT_FAILED, text);
     }
+    if (ret == -ETIMEDOUT) {
+        snprintf(text, sizeof(text),
+                 "no checkpoint was committed within %d s; it goes on: stint status %s",
+                 timeout_ms / 1000, dir);
+        return failed(json, STINT_EXIT_AGAIN, text);
+    }
     if (ret < 0)
-        return failed(json, ret == -ETIMEDOUT ? STINT_EXIT_AGAIN : STINT_EXIT_FAILED,
-                      err.text);
+        return failed(json, STINT_EXIT_FAILED, err.text);
     ret = show(json, reply);
     json_decref(reply);
     return ret;

@@ -408,7 +408,7 @@ static int prune(const char *argument, unsigned keep)
         stint_error("%s", err.text);
         return STINT_EXIT_FAILED;
     }
-    stint_info("%u checkpoints removed", removed);
+    stint_info("%u checkpoint%s removed", removed, removed == 1 ? "" : "s");
     return STINT_EXIT_OK;
 }
 

@@ -99,7 +99,7 @@ static int take_option(int option, const char *value, void *arg, struct stint_er
     switch (option) {
     case 'd':
         launch->dir = value;
-        return 0;
+        return *value ? 0 : stint_err_set(err, -EINVAL, "-d wants a directory.");
     case OPT_JOIN:
         launch->join = value;
         return 0;

@@ -106,7 +106,7 @@ static int take_option(int option, const char *value, void *arg, struct stint_er
     switch (option) {
     case 'd':
         restart->to = value;
-        return 0;
+        return *value ? 0 : stint_err_set(err, -EINVAL, "-d wants a directory.");
     case 'i':
         restart->interval = value;
         return agent_settings_interval(&scratch, value, err);

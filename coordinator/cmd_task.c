@@ -227,10 +227,28 @@ static int set_aside(const char *path, struct stint_err *err)
     return 0;
 }
 
+/* So that the job's id finds the directory; a task of an array under both of its names.
+ * Where there is no home directory, the default place is found without. */
+static void register_dir(const struct task *task)
+{
+    const char *cluster = getenv("SLURM_CLUSTER_NAME");
+    const char *array = getenv("SLURM_ARRAY_JOB_ID");
+    const char *element = getenv("SLURM_ARRAY_TASK_ID");
+    struct stint_err err;
+    char id[32];
+
+    if (stint_jobdir_register(cluster, task->id, task->dir, &err))
+        stint_debug("%s", err.text);
+    if (!task->batch || !array || !element)
+        return;
+    snprintf(id, sizeof(id), "%.10s_%.10s", array, element);
+    if (stint_jobdir_is_id(id) && stint_jobdir_register(cluster, id, task->dir, &err))
+        stint_debug("%s", err.text);
+}
+
 static int open_dir(struct task *task, struct stint_err *err)
 {
     STINT_AUTO_FREE char *path = dir_path(task);
-    struct stint_err ignored;
     int rc = 0;
 
     if (!path)
@@ -241,9 +259,7 @@ static int open_dir(struct task *task, struct stint_err *err)
         rc = stint_dir_create(path, &task->dir_fd, &task->dir, err);
     if (rc)
         return rc;
-    /* where there is no home directory, the default place is found without */
-    if (stint_jobdir_register(getenv("SLURM_CLUSTER_NAME"), task->id, task->dir, &ignored))
-        stint_debug("%s", ignored.text);
+    register_dir(task);
     if (asprintf(&task->script, "%s/" SCRIPT_NAME, task->dir) < 0)
         return stint_err_set(err, -ENOMEM, "%s", path);
     return 0;

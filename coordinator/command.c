@@ -49,14 +49,17 @@ struct answer {
     char text[512];
 };
 
+/* What libslurm says comes in several lines, the last of which says why. */
 static void on_answer(int status, const char *output, const char *errors, void *arg)
 {
     struct answer *answer = arg;
+    const char *newline = strrchr(errors, '\n');
+    const char *line = newline ? newline + 1 : errors;
 
     answer->status = status;
     answer->path = strdup(output);
     snprintf(answer->text, sizeof(answer->text), "%s",
-             strncmp(errors, "stint: ", 7) == 0 ? errors + 7 : errors);
+             strncmp(line, "stint: slurm: ", 14) == 0 ? line + 14 : line);
 }
 
 /* Ask stint-slurm for the directory of a job. */
@@ -68,8 +71,10 @@ static int ask_slurm(const char *id, char **path, struct stint_err *err)
     int ret;
 
     ret = stint_path_find("stint-slurm", &program, err);
-    if (ret < 0)
-        return ret;
+    if (ret < 0) { /* built without Slurm */
+        *path = stint_jobdir_find(NULL, id);
+        return *path ? 0 : ret;
+    }
     answer.base = event_base_new();
     if (!answer.base)
         return stint_err_set(err, -ENOMEM, "ask Slurm");
@@ -85,8 +90,12 @@ static int ask_slurm(const char *id, char **path, struct stint_err *err)
         return 0;
     }
     free(answer.path);
-    return stint_err_set(err, -ENOENT, "there is no directory %s, and no such job: %s.",
-                         id, answer.text[0] ? answer.text : "Slurm does not answer");
+    /* where Slurm cannot be asked, what the job has registered may do */
+    *path = stint_jobdir_find(NULL, id);
+    if (*path)
+        return 0;
+    return stint_err_set(err, -ENOENT, "there is no directory %s here; %s.", id,
+                         answer.text[0] ? answer.text : "Slurm does not answer");
 }
 
 int command_dir(const char *argument, char **path, struct stint_err *err)
@@ -104,7 +113,11 @@ int command_open(const char *argument, int *fd, char **path, struct stint_err *e
     STINT_AUTO_FREE char *named = NULL;
     int ret = command_dir(argument, &named, err);
 
-    return ret < 0 ? ret : stint_dir_open(named, fd, path, err);
+    if (ret < 0)
+        return ret;
+    if (stint_dir_is_foreign(named))
+        return stint_err_set(err, -ENOENT, "%s is no checkpoint directory.", named);
+    return stint_dir_open(named, fd, path, err);
 }
 
 int command_generation_is_gone(int dir_fd, uint64_t generation)

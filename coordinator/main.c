@@ -86,7 +86,8 @@ static int help(int argc, char **argv)
     char *with_help[] = {NULL, (char *)"--help", NULL};
     const struct command *command;
 
-    if (argc < 2) {
+    if (argc < 2 || argv[1][0] == '-' || strcmp(argv[1], "help") == 0
+        || strcmp(argv[1], "version") == 0) {
         print_help(stdout);
         return STINT_EXIT_OK;
     }

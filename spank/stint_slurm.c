@@ -58,7 +58,18 @@ struct job {
     char *work_dir;
 };
 
-static int load_job(uint32_t id, struct job *job)
+/* kind: how a part of the job is named: '_' a task of an array, '+' a component of a
+ * heterogeneous job; 0: the job whose own id it is. */
+static bool is_meant(const job_info_t *info, uint32_t id, char kind, uint32_t part)
+{
+    if (kind == '_')
+        return info->array_job_id == id && info->array_task_id == part;
+    if (kind == '+')
+        return info->het_job_id == id && info->het_job_offset == part;
+    return info->job_id == id;
+}
+
+static int load_part(uint32_t id, char kind, uint32_t part, struct job *job)
 {
     job_info_msg_t *msg = NULL;
     int rc = ENOENT;
@@ -66,13 +77,13 @@ static int load_job(uint32_t id, struct job *job)
     if (slurm_load_job(&msg, id, SHOW_ALL))
         return -1;
     /* a job id that is an array's brings the whole array */
-    for (uint32_t i = 0; i < msg->record_count; i++) {
+    for (uint32_t i = 0; i < msg->record_count && rc; i++) {
         const job_info_t *info = &msg->job_array[i];
 
-        if (info->job_id != id)
+        if (!is_meant(info, id, kind, part))
             continue;
         *job = (struct job){
-            .id = id,
+            .id = info->job_id,
             .state = info->job_state,
             .restart_count = info->restart_cnt,
             .time_limit_min = info->time_limit,
@@ -92,6 +103,11 @@ static int load_job(uint32_t id, struct job *job)
         return -1;
     }
     return 0;
+}
+
+static int load_job(uint32_t id, struct job *job)
+{
+    return load_part(id, 0, 0, job);
 }
 
 static const char *state_name(uint32_t state)
@@ -259,22 +275,41 @@ static int command_hold(uint32_t id, const char *text)
     return ask_requeue(id, JOB_REQUEUE_HOLD) ? failed("hold", id) : EXIT_SUCCESS;
 }
 
+/* Slurm knows which job "123_4" or "123+1" is, and where a job was submitted. */
+static char *dir_of_known_job(const char *cluster, const char *text)
+{
+    char id[24], kind, *end;
+    uint32_t number = (uint32_t)strtoul(text, &end, 10);
+    struct job job;
+    char *path = NULL;
+
+    kind = *end == '_' || *end == '+' ? *end : 0;
+    if (load_part(number, kind, kind ? (uint32_t)strtoul(end + 1, NULL, 10) : 0, &job))
+        return NULL;
+    if (kind) {
+        snprintf(id, sizeof(id), "%u", job.id);
+        text = id;
+        path = stint_jobdir_find(cluster, text);
+    }
+    if (!path)
+        path = stint_jobdir_default(job.work_dir, text);
+    free(job.work_dir);
+    return path;
+}
+
 static int command_dir(const char *id)
 {
     slurm_conf_t *conf = NULL;
-    struct job job;
+    const char *cluster = NULL;
     char *path;
 
-    if (slurm_load_ctl_conf(0, &conf) == 0) {
-        path = stint_jobdir_find(conf->cluster_name, id);
+    if (slurm_load_ctl_conf(0, &conf) == 0)
+        cluster = conf->cluster_name;
+    path = stint_jobdir_find(cluster, id);
+    if (!path)
+        path = dir_of_known_job(cluster, id);
+    if (conf)
         slurm_free_ctl_conf(conf);
-    } else {
-        path = stint_jobdir_find(NULL, id);
-    }
-    if (!path && load_job((uint32_t)strtoul(id, NULL, 10), &job) == 0) {
-        path = stint_jobdir_default(job.work_dir, id);
-        free(job.work_dir);
-    }
     if (!path) {
         stint_error("no checkpoint directory of job %s is known", id);
         return EXIT_FAILURE;
@@ -304,7 +339,8 @@ int main(int argc, char **argv)
         fputs(usage_text, stdout);
         return EXIT_SUCCESS;
     }
-    if (argc != (text ? 4 : 3) || !stint_jobdir_is_id(argv[2])) {
+    if (argc != (text ? 4 : 3) || !stint_jobdir_is_id(argv[2]) ||
+        (strcmp(command, "dir") != 0 && strspn(argv[2], "0123456789") != strlen(argv[2]))) {
         fputs(usage_text, stderr);
         return 2;
     }

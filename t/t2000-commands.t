@@ -7,6 +7,9 @@ ok 'help' stint help
 fails 'no command is a wrong usage' 2 stint
 fails 'nor is one that does not exist' 2 stint dance
 fails 'help for it neither' 2 stint help dance
+for word in --help help version; do
+    is "help $word" "$(stint help $word)" "$(stint help)"
+done
 for command in checkpoint status list verify prune coordinator launch restart; do
     like "$command --help" "$(stint "$command" --help 2>&1)" "usage: stint $command"
     is "help $command" "$(stint help "$command")" "$(stint "$command" --help)"
@@ -31,10 +34,22 @@ ok 'nothing was made by that' test ! -e "$T/c"
 if is_root; then
     mkdir -m 700 "$T/mine"
     fails "another user's directory" 1 as_user stint status "$T/mine"
-    mkdir -m 755 "$T/open" && chown "$T_USER" "$T/open" && touch "$T/open/x"
+    mkdir -m 755 "$T/open" && chown "$T_USER" "$T/open" && touch "$T/open/key"
     like 'a directory that others may read' "$(as_user stint list "$T/open" 2>&1)" \
         '^stint: .*open to other users'
 fi
+mkdir "$T/other" && : >"$T/other/file"
+for command in status list verify restart checkpoint 'prune --keep 1'; do
+    # shellcheck disable=SC2086 # words
+    fails "$command of another directory" 1 stint $command "$T/other"
+    # shellcheck disable=SC2086 # words
+    is '... says so' "$(stint $command "$T/other" 2>&1)" \
+        "stint: $T/other is no checkpoint directory"
+done
+is 'nothing was made there' "$(ls "$T/other")" file
+for command in launch restart; do
+    fails "$command -d ''" 2 stint $command -d '' true
+done
 mkdir -m 700 "$T/empty"
 ok 'status of an empty directory' stint status "$T/empty"
 like '... says that nothing runs' "$(stint status "$T/empty")" 'running: +nothing'
@@ -57,6 +72,7 @@ job_stint j checkpoint --json >"$T/c.json"
 is 'checkpoint --json' "$(json "$T/c.json" 'v["ok"], v["code"], v["generation"]')" '(True, 0, 1)'
 like 'checkpoint says what it did' "$(job_stint j checkpoint 2>&1)" \
     '^stint: generation 2 committed: .*iB, .* s$'
+fails 'checkpoint --timeout 0 does not wait' 75 job_stint j checkpoint --timeout 0
 job_stint j checkpoint >/dev/null 2>&1
 job_stint j status --json >"$T/s.json"
 is 'status --json' "$(json "$T/s.json" 'v["running"], v["last"]["generation"],
@@ -109,7 +125,9 @@ E
 chmod 755 "$T/lib/stint-slurm"
 like 'a job id for DIR' "$(cd "$T" && STINT_LIBEXECDIR=$T/lib stint status 4711)" "$T/empty"
 like 'an unknown job' "$(cd "$T" && STINT_LIBEXECDIR=$T/lib stint status 4712 2>&1)" \
-    '^stint: .*4712.*no such job'
+    '^stint: there is no directory 4712 here; no checkpoint directory of job 4712 is known$'
+like 'a task of an array' "$(cd "$T" && STINT_LIBEXECDIR=$T/lib stint status 4711_3 2>&1)" \
+    'job 4711_3 is known$'
 mkdir -m 700 "$T/4712"
 like 'a directory of that name comes first' \
     "$(cd "$T" && STINT_LIBEXECDIR=$T/lib stint status 4712)" "directory: $T/4712"

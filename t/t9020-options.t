@@ -112,6 +112,22 @@ for how in refuse ignore; do
     slurm_wait_end 60
 done
 
+cat >"$T/run/element.sh" <<'END'
+#!/bin/bash
+until [ -e go ]; do sleep 0.1; done
+END
+chmod 755 "$T/run/element.sh"
+rm -f "$T/run/go"
+submit --checkpoint-interval=1h --array=7 element.sh
+slurm_wait_run 1
+ok "a task of an array is found by its name" wait_for 60 as_slurm stint checkpoint "${JOB}_7"
+is "and by its number" "$(as_slurm stint list "${JOB}_7")" "$(as_slurm stint list "$JOB")"
+: >"$T/run/go"
+slurm_wait_end 60
+# shellcheck disable=SC2016 # the step's
+like "the job of a step is found by its number" "$(as_slurm srun --checkpoint-interval=60 \
+    sh -c 'stint status $SLURM_JOB_ID')" 'running: +step on '
+
 like "srun: a step of one task is an agent" \
     "$(as_slurm srun --checkpoint-interval=60 ./look.sh)" 'parent stint-task'
 like "salloc: so is a step in its allocation" \

@@ -36,9 +36,10 @@ static void teardown(void)
 
 START_TEST(ids)
 {
-    static const char *const good[] = {"1", "123", "4294967293", "12.0", "12.345"};
+    static const char *const good[] = {"1", "123", "4294967293", "12.0",
+                                       "12.345", "12_3", "12+0"};
     static const char *const bad[] = {"",     "a",    "12a",   "-1",  "12.",
-                                      "12.a", "1.2.3", "../1", " 12", "12345678901"};
+                                      "12.a", "1.2.3", "12_", "1_2_3", "../1", " 12", "12345678901"};
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         ck_assert_msg(stint_jobdir_is_id(good[i]), "%s", good[i]);
