@@ -142,7 +142,7 @@ static int load(struct stint_restore *restore, struct stint_err *err)
         return stint_err_set(err, -ENOMEM, "restore sockets");
     restore->sockets = sockets;
     sockets->restore = restore;
-    sockets->cwd = -1;
+    sockets->cwd = sockets->scratch = -1;
     sockets->list = calloc(restore->nobjects + 1, sizeof(*sockets->list));
     if (!sockets->list)
         return stint_err_set(err, -ENOMEM, "restore sockets");
@@ -175,6 +175,7 @@ void stint_sockets_free(struct stint_sockets *sockets)
         stint_cleanup_close(&sockets->list[i].temp);
     }
     stint_cleanup_close(&sockets->cwd);
+    stint_cleanup_close(&sockets->scratch);
     free(sockets->list);
     free(sockets);
 }

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -156,11 +157,39 @@ static int bind_in(struct stint_sockets *sockets, int fd, const char *dir,
     return r;
 }
 
+/* A file system of our own that is mounted nowhere: it goes with us, however we end.
+ * Returns a descriptor of it, or -1 (before Linux 5.2). */
+static int make_scratch(void)
+{
+    STINT_AUTO_CLOSE int context = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+
+    if (context < 0
+        || syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -1;
+    return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+}
+
+/* Make an empty directory that nobody else looks at. Returns 0 or -errno. */
+static int make_scratch_dir(struct stint_sockets *sockets, char path[64])
+{
+    if (sockets->scratch < 0)
+        sockets->scratch = make_scratch();
+    if (sockets->scratch < 0) {
+        (void)snprintf(path, 64, "/tmp/stint-sockets-XXXXXX"); /* fits */
+        return mkdtemp(path) ? 0 : -errno;
+    }
+    (void)snprintf(path, 64, "/proc/self/fd/%d/%u", sockets->scratch, /* fits */
+                   ++sockets->nscratch);
+    return mkdir(path, 0700) < 0 ? -errno : 0;
+}
+
 /* The absolute path of a name. A relative one whose directory is not known gets one of
  * its own (*scratch, else ""). */
-static int locate(const struct sockaddr *name, socklen_t len, const char *dir,
-                  char path[ROOM], char scratch[64])
+static int locate(struct stint_sockets *sockets, const struct sockaddr *name, socklen_t len,
+                  const char *dir, char path[ROOM], char scratch[64])
 {
+    int r;
+
     char own[ROOM];
 
     scratch[0] = '\0';
@@ -170,9 +199,9 @@ static int locate(const struct sockaddr *name, socklen_t len, const char *dir,
     } else if (dir[0]) {
         (void)snprintf(path, ROOM, "%.4000s/%.110s", dir, own); /* fits */
     } else {
-        (void)snprintf(scratch, 64, "/tmp/stint-sockets-XXXXXX"); /* fits */
-        if (!mkdtemp(scratch))
-            return -errno;
+        r = make_scratch_dir(sockets, scratch);
+        if (r < 0)
+            return r;
         (void)snprintf(path, ROOM, "%s/%.110s", scratch, own); /* fits */
     }
     return 0;
@@ -208,9 +237,9 @@ static int bind_hidden(struct stint_sockets *sockets, int fd, const struct socka
             return stint_err_set(err, -errno, "bind a UNIX socket to an abstract name again");
         return 0;
     }
-    r = locate(name, len, dir, path, scratch);
+    r = locate(sockets, name, len, dir, path, scratch);
     if (r < 0)
-        return stint_err_set(err, r, "make a directory in /tmp");
+        return stint_err_set(err, r, "make a directory for a moment");
     make_parents(path);
     (void)snprintf(aside, sizeof(aside), "%s.stint-old", path); /* fits */
     has_old = rename(path, aside) == 0;
@@ -255,10 +284,10 @@ static int bind_linked(struct stint_sockets *sockets, struct stint_restored_sock
     const struct stint_socket *record = sock->record;
     char path[ROOM], scratch[64];
     struct stat st;
-    int r = locate(sock->name, record->name_len, sock->dir, path, scratch);
+    int r = locate(sockets, sock->name, record->name_len, sock->dir, path, scratch);
 
     if (r < 0)
-        return stint_err_set(err, r, "make a directory in /tmp");
+        return stint_err_set(err, r, "make a directory for a moment");
     make_parents(path);
     if (lstat(path, &st) == 0) {
         if (!S_ISSOCK(st.st_mode))
@@ -309,7 +338,7 @@ static int connect_name(struct stint_sockets *sockets, int32_t pid, int fd,
     if (len > sizeof(deed.name))
         return -EINVAL;
     if (has_path(name, len)) {
-        int r = locate(name, len, dir[0] ? dir : ".", path, scratch);
+        int r = locate(sockets, name, len, dir[0] ? dir : ".", path, scratch);
 
         return r < 0 ? r : connect_path(sockets, pid, fd, path);
     }
@@ -725,8 +754,8 @@ static int fill_stream(struct stint_sockets *sockets, struct stint_restored_sock
 
 /* The address under which a datagram socket can be sent to now, or NULL with -errno in
  * *error. dir: to be current meanwhile. */
-static int address_of(struct stint_restored_socket *sock, struct sockaddr_un *to,
-                      socklen_t *len, char dir[ROOM])
+static int address_of(struct stint_sockets *sockets, struct stint_restored_socket *sock,
+                      struct sockaddr_un *to, socklen_t *len, char dir[ROOM])
 {
     char path[ROOM], scratch[64];
     const char *slash;
@@ -739,8 +768,8 @@ static int address_of(struct stint_restored_socket *sock, struct sockaddr_un *to
     }
     if (sock->reach)
         (void)snprintf(path, sizeof(path), "%s", sock->reach); /* fits */
-    else if (locate(sock->name, sock->record->name_len, sock->dir[0] ? sock->dir : ".", path,
-                    scratch)
+    else if (locate(sockets, sock->name, sock->record->name_len,
+                    sock->dir[0] ? sock->dir : ".", path, scratch)
              < 0)
         return -ENOENT;
     slash = strrchr(path, '/');
@@ -794,7 +823,7 @@ static int send_datagram(struct stint_sockets *sockets, struct stint_restored_so
                                              "lost");
         return 0;
     } else {
-        r = address_of(sock, &to, &route.to_len, dir);
+        r = address_of(sockets, sock, &to, &route.to_len, dir);
         if (r < 0)
             return stint_err_set(err, r, "address a datagram");
         route.to = &to;

@@ -39,6 +39,8 @@ struct stint_sockets {
     struct stint_restored_socket *list;
     size_t count;
     int cwd; /* of the restorer, meanwhile */
+    int scratch; /* file system for relative names of unknown directories, -1 = none yet */
+    unsigned nscratch; /* directories made there */
 };
 
 /* Context: init. Each returns 0 or -errno with *err. */
