@@ -30,7 +30,9 @@
 #define QUIESCE_TIMEOUT_MS   8000
 #define RESIGNAL_INTERVAL_MS 4
 #define DEAF_AFTER_MS        12
-#define ALL_DEAF_AFTER_MS    400
+#define HELD_DEAF_AFTER_MS   400
+#define DEAF_SWITCHES        200 /* far more than the handler has locks to wait for */
+#define DEAF_TICKS           5   /* 50 ms: far more than the handler needs */
 #define DEAF_MAX             64
 
 /* SA_RESTORER is hidden by glibc; rt_sigaction(2) needs it on x86_64. */
@@ -211,9 +213,65 @@ static int scan_threads(struct runtime_state *state,
     return n < 0 ? -1 : unparked;
 }
 
-/* Does it block SIGURG? In our handler a thread blocks everything, and under load it may
- * take a while there until it is parked: one that blocks everything by itself has to wait. */
-static bool is_deaf(int32_t tid, uint64_t waited_ms)
+/* A thread that blocks every signal. In our handler it does as well, and on a busy machine it
+ * may be long until it is parked: what it does meanwhile tells the two apart. */
+struct suspect {
+    int32_t tid;
+    bool asleep;             /* when it was looked at last */
+    uint64_t switches;       /* voluntary ones, then */
+    uint64_t first_switches; /* when it was looked at first */
+    uint64_t first_ticks;
+};
+
+/* User and system time of a thread, in clock ticks. */
+static uint64_t cpu_ticks(int32_t tid)
+{
+    char path[64], text[1024];
+    const char *p;
+    uint64_t user;
+
+    stint_text_task_path(path, sizeof(path), tid, "stat");
+    if (stint_text_read(path, text, sizeof(text)) <= 0 || !(p = strrchr(text, ')')))
+        return 0;
+    for (int field = 2; field < 14; field++) { /* utime is the 14th, proc(5) */
+        p = strchr(p, ' ');
+        if (!p)
+            return 0;
+        p++;
+    }
+    user = stint_text_decimal(&p);
+    if (*p++ != ' ')
+        return 0;
+    return user + stint_text_decimal(&p);
+}
+
+/* Has it blocked them by itself? Our handler neither sleeps interruptibly before the thread
+ * is parked, nor runs for long; one that waits for the CPU, or for a page, may be in it. */
+static bool is_deaf_by_itself(struct suspect *suspect, int32_t tid, const char *status,
+                              uint64_t waited_ms)
+{
+    const char *state = stint_text_field(status, "State");
+    const char *value = stint_text_field(status, "voluntary_ctxt_switches");
+    uint64_t switches = value ? stint_text_decimal(&value) : 0;
+    bool slept = suspect->asleep && suspect->switches == switches;
+
+    if (suspect->tid != tid) {
+        *suspect = (struct suspect){.tid = tid, .first_switches = switches,
+                                    .first_ticks = cpu_ticks(tid)};
+        slept = false;
+    }
+    suspect->asleep = state && *state == 'S';
+    suspect->switches = switches;
+    if (suspect->asleep && slept)
+        return true;
+    if (state && (*state == 't' || *state == 'T')) /* held by the agent on its way */
+        return waited_ms >= HELD_DEAF_AFTER_MS;
+    return switches - suspect->first_switches >= DEAF_SWITCHES
+           || cpu_ticks(tid) - suspect->first_ticks >= DEAF_TICKS;
+}
+
+/* Does it block SIGURG, and not in our handler? */
+static bool is_deaf(struct suspect *suspect, int32_t tid, uint64_t waited_ms)
 {
     const uint64_t all = ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
     char path[64], text[4096];
@@ -225,8 +283,9 @@ static bool is_deaf(int32_t tid, uint64_t waited_ms)
         return false;
     value = stint_text_field(text, "SigBlk");
     blocked = value ? stint_text_hex(&value) : 0;
-    return blocked & 1ull << (SIGURG - 1)
-           && waited_ms >= (blocked == all ? ALL_DEAF_AFTER_MS : DEAF_AFTER_MS);
+    if (blocked == all)
+        return is_deaf_by_itself(suspect, tid, text, waited_ms);
+    return blocked & 1ull << (SIGURG - 1);
 }
 
 static bool is_listed(const int32_t *deaf, uint32_t count, int32_t tid)
@@ -272,6 +331,7 @@ static int quiesce_threads(struct runtime_state *state,
 {
     uint64_t start = now_ms(), deadline = start + QUIESCE_TIMEOUT_MS, signalled = 0;
     int32_t self = session->self->thread.tid, deaf[DEAF_MAX];
+    struct suspect suspect = {0};
     uint32_t ndeaf = 0;
     int tasks, total = 0, last_total = 0, calm = 0;
 
@@ -300,7 +360,7 @@ static int quiesce_threads(struct runtime_state *state,
         /* once: by then it may be in the handler, where SIGURG has to stay blocked */
         if (due && signalled - start >= DEAF_AFTER_MS && ndeaf < DEAF_MAX
             && !is_listed(deaf, ndeaf, *straggler)
-            && is_deaf(*straggler, signalled - start)) {
+            && is_deaf(&suspect, *straggler, signalled - start)) {
             deaf[ndeaf++] = *straggler;
             ask_to_unblock(session->channel, *straggler);
         }

@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 
 static volatile sig_atomic_t count[65];
 static siginfo_t infos[64];
@@ -179,6 +180,88 @@ CASE(everything_blocked_in_a_thread)
     handle(SIGUSR1, on_signal, 0);
     SYS(kill(getpid(), SIGUSR1));
     CHECK_EQ(count[SIGUSR1], 1);
+}
+
+/* Threads that not even the runtime's signal reaches, since their mask was set without libc:
+ * one sleeps, one wakes up all the time, one never does anything but compute. */
+static volatile int deaf_end;
+static int deaf_ends[2];
+
+static void *behind_a_full_mask(void (*fn)(void))
+{
+    const uint64_t all = ~0ull & ~(1ull << (SIGKILL - 1)) & ~(1ull << (SIGSTOP - 1));
+    uint64_t now = 0;
+
+    SYS(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all));
+    mark("deaf");
+    fn();
+    SYS(syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &now, sizeof now));
+    CHECK_EQ(now, all);
+    return NULL;
+}
+
+static void sleeps(void)
+{
+    char byte;
+
+    CHECK_EQ(read(deaf_ends[0], &byte, 1), 1);
+}
+
+static void naps(void)
+{
+    const struct timespec moment = {0, 1000000};
+
+    while (!deaf_end)
+        (void)nanosleep(&moment, NULL);
+}
+
+static void computes(void)
+{
+    while (!deaf_end)
+        ;
+}
+
+static void *sleeps_deaf(void *arg)
+{
+    return behind_a_full_mask(sleeps);
+}
+
+static void *naps_deaf(void *arg)
+{
+    return behind_a_full_mask(naps);
+}
+
+static void *computes_deaf(void *arg)
+{
+    return behind_a_full_mask(computes);
+}
+
+static void across_a_deaf_thread(void *(*fn)(void *))
+{
+    pthread_t id;
+
+    SYS(pipe(deaf_ends));
+    id = thread(fn, NULL);
+    await("deaf");
+    hold();
+    deaf_end = 1;
+    CHECK_EQ(write(deaf_ends[1], "x", 1), 1);
+    PTH(pthread_join(id, NULL));
+}
+
+CASE(deaf_thread_that_sleeps)
+{
+    across_a_deaf_thread(sleeps_deaf);
+}
+
+CASE(deaf_thread_that_naps)
+{
+    across_a_deaf_thread(naps_deaf);
+}
+
+CASE(deaf_thread_that_computes)
+{
+    across_a_deaf_thread(computes_deaf);
 }
 
 CASE(pending_for_process)
