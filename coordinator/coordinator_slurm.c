@@ -130,6 +130,7 @@ on_info(const struct slurm_info *info, int is_stale, const char *why, void *arg)
     struct coordinator *c = arg;
     uint64_t now_ms = coordinator_now_ms();
     int was_end = c->slurm.has_info && c->slurm.info.end_time != 0;
+    int restart_count = c->slurm.info.restart_count;
 
     if (!info) {
         stint_debug("job %s: %s", c->config->slurm_job, why);
@@ -141,6 +142,8 @@ on_info(const struct slurm_info *info, int is_stale, const char *why, void *arg)
         if (!c->slurm.has_info)
             first_info(c, info);
         c->slurm.info = *info;
+        if (c->slurm.has_info) /* requeued while this run ends, it counts the next one */
+            c->slurm.info.restart_count = restart_count;
         c->slurm.has_info = 1;
         c->slurm.poll_ms =
             now_ms + 1000u * (uint64_t)slurm_poll_after(info, lead_s(c), time(NULL));

@@ -56,6 +56,18 @@ is "after one requeue" "$(slurm_field Restarts)" 1
 seq 150 >"$T/wanted"
 same "and with every line once" "$T/run/out" "$T/wanted"
 
+submit --checkpoint-interval=600 ./count.sh 100
+slurm_wait_run 1
+wait_for 60 lines_in "$T/run/numbers.txt" 20
+as_slurm scontrol requeue "$JOB"
+ok "a requeue by the user: it is checkpointed first" wait_for 60 slurm_committed 1
+like "in its first run" "$(as_slurm stint list --json "$JOB")" '"run": 1,'
+wait_for 90 slurm_hurry_run 1
+ok "it goes on and ends" slurm_wait_end 90
+like "from there" "$(cat "$T/run/err")" 'run 2: restored from generation 1'
+count_matches "a requeue by the user"
+[ "$T_FAILED" -eq 0 ] || slurm_diag
+
 submit --checkpoint-interval=3 ./count.sh 600
 slurm_wait_run 1
 ok "a checkpoint is committed" wait_for 60 slurm_committed 1
