@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,6 +181,59 @@ json_t *stint_endpoint_own_addresses(void)
     if (json_array_size(list) == 0)
         (void)json_array_append_new(list, json_string("127.0.0.1"));
     return list;
+}
+
+static const uint8_t *bytes_of(const struct sockaddr *address, size_t *len)
+{
+    *len = address->sa_family == AF_INET ? 4 : 16;
+    return address->sa_family == AF_INET
+               ? (const uint8_t *)&((const struct sockaddr_in *)(const void *)address)->sin_addr
+               : (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)address)
+                     ->sin6_addr;
+}
+
+static enum stint_distance distance(const struct ifaddrs *interface,
+                                    const struct sockaddr *address)
+{
+    const uint8_t *own, *mask, *other;
+    bool is_own = true;
+    size_t len;
+
+    if (!interface->ifa_addr || !interface->ifa_netmask
+        || interface->ifa_addr->sa_family != address->sa_family)
+        return STINT_DISTANCE_FAR;
+    other = bytes_of(address, &len);
+    own = bytes_of(interface->ifa_addr, &len);
+    /* its family is not filled in for each kind of interface */
+    mask = address->sa_family == AF_INET
+               ? (const uint8_t *)&((const struct sockaddr_in *)(const void *)
+                                        interface->ifa_netmask)->sin_addr
+               : (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)
+                                        interface->ifa_netmask)->sin6_addr;
+    for (size_t i = 0; i < len; i++) {
+        if ((own[i] ^ other[i]) & mask[i])
+            return STINT_DISTANCE_FAR;
+        is_own = is_own && own[i] == other[i];
+    }
+    return is_own ? STINT_DISTANCE_OWN : STINT_DISTANCE_NEAR;
+}
+
+enum stint_distance stint_endpoint_distance(const char *address)
+{
+    enum stint_distance nearest = STINT_DISTANCE_FAR;
+    struct sockaddr_storage name;
+    struct ifaddrs *all = NULL;
+
+    if (parse_address(address, 0, &name) < 0 || getifaddrs(&all) < 0)
+        return nearest;
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        enum stint_distance here = distance(i, (const struct sockaddr *)&name);
+
+        if (here < nearest)
+            nearest = here;
+    }
+    freeifaddrs(all);
+    return nearest;
 }
 
 static int write_text(int dir_fd, const char *text, size_t len, struct stint_err *err)

@@ -36,6 +36,11 @@ int stint_endpoint_write(int dir_fd, uint16_t port, struct stint_err *err);
  * new reference, NULL for want of memory. */
 json_t *stint_endpoint_own_addresses(void);
 
+/* How far an address is: this host's own, in a network that this host is attached to, or
+ * further. */
+enum stint_distance { STINT_DISTANCE_OWN, STINT_DISTANCE_NEAR, STINT_DISTANCE_FAR };
+enum stint_distance stint_endpoint_distance(const char *address);
+
 void stint_endpoint_deinit(struct stint_endpoint *endpoint);
 
 #endif

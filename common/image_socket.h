@@ -22,7 +22,8 @@ enum stint_socket_state {
      * socket that sends to the world outside) */
     STINT_SOCKET_CONNECTED = 3,
     STINT_SOCKET_PENDING = 4,    /* peer: the listener that has not accepted it yet */
-    STINT_SOCKET_CONNECTING = 5, /* connect(2) to peer_name is in progress */
+    /* connect(2) to peer_name is in progress. peer: the listener, 0: not in the job */
+    STINT_SOCKET_CONNECTING = 5,
     STINT_SOCKET_ENDED = 6,      /* the other end was closed: end of file after the data */
     STINT_SOCKET_RESET = 7,      /* likewise, with ECONNRESET after the data */
     STINT_SOCKET_CLOSED = 8,     /* TCP: over in both directions */
@@ -33,7 +34,10 @@ enum stint_socket_state {
 #define STINT_SOCKET_PASSCRED  2u /* UNIX: messages carry their senders' credentials */
 #define STINT_SOCKET_OUTSIDE   4u /* RESET or ENDED because its peer is not in the job */
 #define STINT_SOCKET_AGAIN     8u /* OUTSIDE: to be connected to peer_name again */
-#define STINT_SOCKET_REMOTE   16u /* TCP, CONNECTED: the other end is in the group `dir` */
+/* TCP, CONNECTED: the other end is in the group `dir`. TCP, PENDING or CONNECTING, and UDP,
+ * CONNECTED: likewise, and peer is the object's id there */
+#define STINT_SOCKET_REMOTE   16u
+#define STINT_SOCKET_SOUGHT   32u /* such a one of another group has it as its peer */
 #define STINT_SOCKET_SHUT_READ  1u
 #define STINT_SOCKET_SHUT_WRITE 2u
 
@@ -67,7 +71,9 @@ struct stint_socket_option {
 
 /* Bytes of a stream that arrived together, or one datagram. Followed by, each padded to
  * 8 bytes: nfds times uint32_t (object ids of descriptors under way), the sender's name
- * (raw struct sockaddr), the bytes. */
+ * (raw struct sockaddr), the bytes.
+ * Of a TCP listener: a client of another group that it has not accepted yet. The bytes are
+ * "GROUP ADDRESS" with the NUL: the client's group and its own address. */
 struct stint_socket_message {
     uint32_t len;
     uint32_t nfds;
@@ -75,7 +81,9 @@ struct stint_socket_message {
     int32_t pid; /* of the sender as the program sees it; 0 = not told */
     uint32_t uid, gid;
     uint32_t sender;   /* object id of the sending socket; 0 = not in the job (any more) */
-    uint32_t reserved;
+    /* UDP: 1 = the group that has the sender sends it again. TCP listener: place in the
+     * queue, among those of PENDING sockets of this group, too */
+    uint32_t order;
 };
 
 static inline size_t stint_socket_padded(size_t len)

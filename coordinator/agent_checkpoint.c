@@ -20,6 +20,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "coordinator/agent_backlog.h"
 #include "coordinator/agent_describe.h"
 #include "coordinator/agent_group.h"
 #include "coordinator/agent_inotify.h"
@@ -27,6 +28,7 @@
 #include "coordinator/agent_list.h"
 #include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_quiesce.h"
+#include "coordinator/agent_seek.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_writer.h"
 
@@ -515,6 +517,19 @@ void agent_checkpoint_drain(struct agent *agent, const json_t *message)
                         (json_int_t)checkpoint->generation);
 }
 
+/* What only the coordinator can tell, when all groups stand still. */
+static int describe_remote(struct agent_objects *objects, const json_t *message,
+                           struct stint_err *err)
+{
+    const json_t *found = json_object_get(message, "found");
+    const json_t *sought = json_object_get(message, "sought");
+    int ret = agent_leaving_describe(objects, json_object_get(message, "remote"), found, err);
+
+    if (ret == 0)
+        ret = agent_seek_describe(objects, found, sought, err);
+    return ret == 0 ? agent_backlog_describe(objects, sought, err) : ret;
+}
+
 void agent_checkpoint_capture(struct agent *agent, const json_t *message)
 {
     struct agent_checkpoint *checkpoint = agent->checkpoint;
@@ -523,8 +538,7 @@ void agent_checkpoint_capture(struct agent *agent, const json_t *message)
 
     if (!is_awaited(checkpoint, message))
         return;
-    ret = agent_leaving_describe(&checkpoint->group.objects,
-                                 json_object_get(message, "remote"), &err);
+    ret = describe_remote(&checkpoint->group.objects, message, &err);
     if (ret != 0) {
         fail_as(checkpoint, ret, &err);
         return;
@@ -537,24 +551,35 @@ void agent_checkpoint_capture(struct agent *agent, const json_t *message)
 
 /* --- descriptors ----------------------------------------------------------------- */
 
+static void send_quiesced(struct agent_checkpoint *checkpoint)
+{
+    const struct agent_objects *objects = &checkpoint->group.objects;
+    json_t *leaving = agent_leaving_list(objects), *bound = agent_seek_bound(objects);
+    json_t *seeks = agent_seek_list(objects);
+
+    if (!leaving || !bound || !seeks) {
+        json_decref(leaving);
+        json_decref(bound);
+        json_decref(seeks);
+        fail(checkpoint, AGENT_ERROR, "out of memory");
+        return;
+    }
+    enter(checkpoint, PHASE_QUIESCED);
+    agent_link_send(checkpoint->agent, "quiesced", "s:I, s:I, s:o, s:o, s:o", "generation",
+                    (json_int_t)checkpoint->generation, "processes",
+                    (json_int_t)checkpoint->group.nmembers, "connections", leaving, "bound",
+                    bound, "seeks", seeks);
+}
+
 static void on_described(int ret, const struct stint_err *err, void *arg)
 {
     struct agent_checkpoint *checkpoint = arg;
-    json_t *leaving;
 
     if (ret != 0) {
         fail_as(checkpoint, ret, err);
         return;
     }
-    leaving = agent_leaving_list(&checkpoint->group.objects);
-    if (!leaving) {
-        fail(checkpoint, AGENT_ERROR, "out of memory");
-        return;
-    }
-    enter(checkpoint, PHASE_QUIESCED);
-    agent_link_send(checkpoint->agent, "quiesced", "s:I, s:I, s:o", "generation",
-                    (json_int_t)checkpoint->generation, "processes",
-                    (json_int_t)checkpoint->group.nmembers, "connections", leaving);
+    send_quiesced(checkpoint);
 }
 
 /* All descriptors are here. */

@@ -102,6 +102,20 @@ int agent_inet_look(struct agent_objects *all, struct agent_object *object,
     return 0;
 }
 
+/* Is it an address of this host? */
+static bool is_own_address(const struct sockaddr_storage *name)
+{
+    STINT_AUTO_CLOSE int fd = socket(name->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage at = *name;
+
+    ((struct sockaddr_in *)(void *)&at)->sin_port = 0; /* at the same place in both families */
+    return fd >= 0
+           && bind(fd, (const struct sockaddr *)&at,
+                   at.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                           : sizeof(struct sockaddr_in6))
+                  == 0;
+}
+
 /* --- UDP ------------------------------------------------------------------------- */
 
 static struct agent_object *find_bound(const struct agent_objects *all,
@@ -173,6 +187,11 @@ static int describe_datagram(struct agent_objects *all, struct agent_object *obj
         return 0;
     sock->record.state
         = sock->record.peer_name_len ? STINT_SOCKET_CONNECTED : STINT_SOCKET_NEW;
+    if (sock->record.peer_name_len && is_own_address(&sock->peer_name)) {
+        const struct agent_object *other = find_bound(all, object, &sock->peer_name);
+
+        sock->record.peer = other ? other->record.id : 0;
+    }
     /* looking would take the error that the program is to get */
     if (sock->record.protocol != IPPROTO_UDP || (sock->revents & POLLERR)
         || !(sock->revents & POLLIN)
@@ -278,9 +297,11 @@ static int join_closed(struct agent_object *object, struct stint_err *err)
     return agent_inet_peek(object, err);
 }
 
-static int join_connecting(struct agent_object *object, struct stint_err *err)
+static int join_connecting(const struct agent_objects *all, struct agent_object *object,
+                           struct stint_err *err)
 {
     struct agent_socket *sock = object->socket;
+    const struct agent_object *listener;
     socklen_t len = 0;
     int ret = agent_sockdiag_connecting(sock->record.family, (uint32_t)object->st.st_ino,
                                         &sock->peer_name, &len);
@@ -291,6 +312,9 @@ static int join_connecting(struct agent_object *object, struct stint_err *err)
                              (int)object->pid, object->comm, object->number);
     sock->record.state = STINT_SOCKET_CONNECTING;
     sock->record.peer_name_len = len;
+    listener = is_own_address(&sock->peer_name) ? agent_inet_listener(all, &sock->peer_name)
+                                                : NULL;
+    sock->record.peer = listener ? listener->record.id : 0;
     return 0;
 }
 
@@ -329,9 +353,9 @@ static int describe_tcp(struct agent_objects *all, struct agent_object *object,
     switch (sock->tcp_state) {
     case TCP_LISTEN:
         sock->record.state = STINT_SOCKET_LISTENING;
-        return agent_inet_count_pending(all, object, err);
+        return 0; /* who waits there is known when all stand still: agent_backlog.c */
     case TCP_SYN_SENT:
-        return join_connecting(object, err);
+        return join_connecting(all, object, err);
     case TCP_SYN_RECV:
         return stint_err_set(err, -EAGAIN, "process %d (%s), descriptor %d: a TCP connection "
                                            "is being made.",

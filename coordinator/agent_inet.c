@@ -53,20 +53,26 @@ static struct end end_of(const struct sockaddr_storage *name)
     return end;
 }
 
-static bool is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+bool agent_inet_is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
     const struct end x = end_of(a), y = end_of(b);
 
     return x.port == y.port && memcmp(&x.address, &y.address, sizeof(x.address)) == 0;
 }
 
-static bool is_any(const struct end *end)
+bool agent_inet_is_any(const struct sockaddr_storage *name)
 {
     static const struct in6_addr any;
     static const unsigned char any4[16] = {[10] = 0xff, [11] = 0xff};
+    const struct end end = end_of(name);
 
-    return memcmp(&end->address, &any, sizeof(any)) == 0
-           || memcmp(&end->address, any4, sizeof(any4)) == 0;
+    return memcmp(&end.address, &any, sizeof(any)) == 0
+           || memcmp(&end.address, any4, sizeof(any4)) == 0;
+}
+
+uint16_t agent_inet_port(const struct sockaddr_storage *name)
+{
+    return end_of(name).port;
 }
 
 bool agent_inet_may_be(const struct sockaddr_storage *bound,
@@ -74,8 +80,8 @@ bool agent_inet_may_be(const struct sockaddr_storage *bound,
 {
     const struct end end = end_of(bound);
 
-    return is_same(bound, name)
-           || (end.port != 0 && end.port == end_of(name).port && is_any(&end));
+    return agent_inet_is_same(bound, name)
+           || (end.port != 0 && end.port == end_of(name).port && agent_inet_is_any(bound));
 }
 
 struct agent_object *agent_inet_other_end(const struct agent_objects *all,
@@ -89,8 +95,8 @@ struct agent_object *agent_inet_other_end(const struct agent_objects *all,
         if (other && all->list[i] != object && other->record.type == SOCK_STREAM
             && (other->record.family == AF_INET || other->record.family == AF_INET6)
             && other->record.peer_name_len && sock->record.peer_name_len
-            && is_same(&other->name, &sock->peer_name)
-            && is_same(&other->peer_name, &sock->name))
+            && agent_inet_is_same(&other->name, &sock->peer_name)
+            && agent_inet_is_same(&other->peer_name, &sock->name))
             return all->list[i];
     }
     return NULL;
@@ -275,8 +281,8 @@ int agent_inet_settle(struct agent_object *from, struct agent_object *to,
 
 /* --- listeners ----------------------------------------------------------------------- */
 
-static struct agent_object *find_listener(const struct agent_objects *all,
-                                          const struct sockaddr_storage *name)
+struct agent_object *agent_inet_listener(const struct agent_objects *all,
+                                         const struct sockaddr_storage *name)
 {
     struct agent_object *found = NULL;
 
@@ -286,7 +292,7 @@ static struct agent_object *find_listener(const struct agent_objects *all,
         if (!sock || sock->record.type != SOCK_STREAM || sock->tcp_state != TCP_LISTEN
             || !agent_inet_may_be(&sock->name, name))
             continue;
-        if (!found || is_same(&sock->name, name))
+        if (!found || agent_inet_is_same(&sock->name, name))
             found = all->list[i]; /* the exact address comes first, as in the kernel */
     }
     return found;
@@ -296,7 +302,7 @@ int agent_inet_join_pending(struct agent_objects *all, struct agent_object *obje
                             const struct agent_tcp_diag *other, struct stint_err *err)
 {
     struct agent_socket *sock = object->socket;
-    struct agent_object *listener = find_listener(all, &sock->peer_name);
+    struct agent_object *listener = agent_inet_listener(all, &sock->peer_name);
 
     if (!listener || listener->socket->queue_len == 0)
         return -ENOENT;
@@ -308,72 +314,5 @@ int agent_inet_join_pending(struct agent_objects *all, struct agent_object *obje
                              (int)listener->pid, listener->comm);
     sock->record.state = STINT_SOCKET_PENDING;
     sock->record.peer = listener->record.id;
-    return 0;
-}
-
-/* A client that has waited longer has had its last acknowledgement longer ago. */
-static uint32_t waited_ms(const struct agent_object *object)
-{
-    struct tcp_info info = {0};
-    socklen_t len = sizeof(info);
-
-    (void)getsockopt(object->fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* then: 0 */
-    return info.tcpi_last_ack_recv;
-}
-
-struct client {
-    struct agent_object *object;
-    uint32_t waited_ms;
-};
-
-static int compare_clients(const void *a, const void *b)
-{
-    const struct client *x = a, *y = b;
-
-    if (x->waited_ms != y->waited_ms)
-        return x->waited_ms > y->waited_ms ? -1 : 1;
-    return x->object->st.st_ino < y->object->st.st_ino ? -1 : 1;
-}
-
-static bool may_wait_at(const struct agent_objects *all, const struct agent_object *object,
-                        const struct agent_object *listener)
-{
-    const struct agent_socket *sock = object->socket;
-
-    return sock && sock->record.type == SOCK_STREAM && sock->record.peer_name_len
-           && (sock->record.family == AF_INET || sock->record.family == AF_INET6)
-           && find_listener(all, &sock->peer_name) == listener
-           && !agent_inet_other_end(all, object);
-}
-
-int agent_inet_count_pending(struct agent_objects *all, struct agent_object *listener,
-                             struct stint_err *err)
-{
-    STINT_AUTO_FREE struct client *clients = NULL;
-    size_t n = 0;
-
-    if (listener->socket->queue_len == 0)
-        return 0;
-    clients = calloc(all->count, sizeof(*clients));
-    if (!clients)
-        return stint_err_set(err, -ENOMEM, "describe a socket");
-    for (size_t i = 0; i < all->count; i++) {
-        if (may_wait_at(all, all->list[i], listener))
-            clients[n++] = (struct client){all->list[i], waited_ms(all->list[i])};
-    }
-    qsort(clients, n, sizeof(*clients), compare_clients);
-    for (size_t i = 0; i < n; i++)
-        clients[i].object->socket->record.order = (uint32_t)i;
-    if (n < listener->socket->queue_len
-        && agent_policy_general(all->sockets, AGENT_POLICY_RESET) == AGENT_POLICY_REFUSE)
-        return stint_err_set(err, -EAGAIN,
-                             "process %d (%s), descriptor %d: connections that were not "
-                             "accepted yet come from outside of the program (see --sockets).",
-                             (int)listener->pid, listener->comm, listener->number);
-    if (n < listener->socket->queue_len)
-        stint_info("process %d (%s), descriptor %d: %zu connections that were not accepted "
-                   "yet come from outside of the program: they are lost at a restart",
-                   (int)listener->pid, listener->comm, listener->number,
-                   listener->socket->queue_len - n);
     return 0;
 }

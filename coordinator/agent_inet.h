@@ -14,6 +14,11 @@ bool agent_inet_is_tcp(const struct agent_socket *sock);
 bool agent_inet_has_sent_fin(uint8_t state);
 bool agent_inet_has_got_fin(uint8_t state);
 
+/* Addresses are the same, too, when one is v4 and the other has it mapped into v6. */
+bool agent_inet_is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+bool agent_inet_is_any(const struct sockaddr_storage *name);
+uint16_t agent_inet_port(const struct sockaddr_storage *name); /* network order */
+
 /* Can a socket bound to `bound` be the one that others see as `name`? */
 bool agent_inet_may_be(const struct sockaddr_storage *bound,
                        const struct sockaddr_storage *name);
@@ -35,8 +40,8 @@ int agent_inet_settle(struct agent_object *from, struct agent_object *to,
 int agent_inet_join_pending(struct agent_objects *all, struct agent_object *object,
                             const struct agent_tcp_diag *other, struct stint_err *err);
 
-/* Put the clients that wait at a listener in their order. Returns 0 or -errno, *err. */
-int agent_inet_count_pending(struct agent_objects *all, struct agent_object *listener,
-                             struct stint_err *err);
+/* The listener that takes connections to that name, or NULL. */
+struct agent_object *agent_inet_listener(const struct agent_objects *all,
+                                         const struct sockaddr_storage *name);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "coordinator/agent_inet.h"
 #include "coordinator/agent_policy.h"
+#include "coordinator/agent_seek.h"
 #include "coordinator/agent_state.h"
 
 #define DRAIN_MS  2000
@@ -164,28 +165,53 @@ static int describe_remote(struct agent_object *object, const char *group,
     return sock->dir ? 0 : stint_err_set(err, -ENOMEM, "describe a socket");
 }
 
+/* Not accepted yet: what was sent can be read nowhere. */
+static int describe_waiting(struct agent_object *object, struct stint_err *err)
+{
+    if (under_way(object) > 1) /* 1: the end */
+        return stint_err_set(err, -EAGAIN,
+                             "process %d (%s), descriptor %d: what was sent over TCP cannot "
+                             "be read before the group %s accepts the connection.",
+                             (int)object->pid, object->comm, object->number,
+                             object->socket->dir);
+    object->socket->record.state = STINT_SOCKET_PENDING;
+    return 0;
+}
+
+static int describe_other(const struct agent_objects *all, struct agent_object *object,
+                          const json_t *found, struct stint_err *err)
+{
+    int ret = agent_inet_has_got_fin(object->socket->tcp_state)
+                  ? 0
+                  : agent_seek_found(object, found, err);
+
+    if (ret < 0)
+        return ret;
+    return ret ? describe_waiting(object, err) : agent_leaving_outside(all, object, err);
+}
+
 static int describe(const struct agent_objects *all, struct agent_object *object,
-                    const json_t *remote, struct stint_err *err)
+                    const json_t *remote, const json_t *found, struct stint_err *err)
 {
     const char *group = find_group(object, remote);
     int ret = look_again(object, err);
 
     if (ret == 0)
         ret = group ? describe_remote(object, group, err)
-                    : agent_leaving_outside(all, object, err);
+                    : describe_other(all, object, found, err);
     if (ret == 0)
         ret = agent_inet_peek(object, err);
     return ret == 0 ? agent_socket_pack(object, err) : ret;
 }
 
 int agent_leaving_describe(struct agent_objects *all, const json_t *remote,
-                           struct stint_err *err)
+                           const json_t *found, struct stint_err *err)
 {
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < all->count; i++) {
         if (leaves(all->list[i]))
-            ret = describe(all, all->list[i], remote, err);
+            ret = describe(all, all->list[i], remote, found, err);
     }
     return ret;
 }

@@ -8,6 +8,9 @@
  *   drain      says which have their other end in another group: what was sent into these
  *              arrives there
  *   capture    says so again: what has arrived here is copied
+ *
+ * One that its listener has not accepted yet has no other end that could be named there:
+ * agent_seek.h.
  */
 #ifndef STINT_COORDINATOR_AGENT_LEAVING_H
 #define STINT_COORDINATOR_AGENT_LEAVING_H
@@ -24,9 +27,9 @@ json_t *agent_leaving_list(const struct agent_objects *all);
 int agent_leaving_drain(const struct agent_objects *all, const json_t *remote,
                         struct stint_err *err);
 
-/* Describe all that leave. Returns as agent_object_describe(). */
+/* Describe all that leave. found: agent_seek.h. Returns as agent_object_describe(). */
 int agent_leaving_describe(struct agent_objects *all, const json_t *remote,
-                           struct stint_err *err);
+                           const json_t *found, struct stint_err *err);
 
 /* What becomes of one whose other end is not part of the job. Returns likewise. */
 int agent_leaving_outside(const struct agent_objects *all, struct agent_object *object,

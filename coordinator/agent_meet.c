@@ -24,7 +24,7 @@ struct agent_meet {
     struct agent *agent;
     int control;
     json_t *offers;  /* ours: messages */
-    json_t *heard;   /* of others, that came before they were waited for */
+    json_t *heard;   /* of others, so far */
     bool listening;  /* the restorer waits for offers */
     char group[128]; /* one of those that are waited for */
     struct event *timer;
@@ -70,8 +70,7 @@ void agent_meet_free(struct agent_meet *meet)
 
 /* --- ours ----------------------------------------------------------------------------- */
 
-/* The network that its addresses belong to: two hosts have the same loopback address. */
-static void name_network(char *text, size_t size)
+void agent_meet_network(char *text, size_t size)
 {
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
     char boot[64] = "";
@@ -97,14 +96,14 @@ static void send_offer(struct agent *agent, const json_t *offer)
 /* "listening ADDRESS PORT" */
 static void offer_place(struct agent_meet *meet, const char *text)
 {
-    char address[80], key[256], network[128];
+    char address[160], key[256], network[128];
     unsigned port;
     json_t *offer;
 
-    if (sscanf(text, "listening %79s %u", address, &port) != 2)
+    if (sscanf(text, "listening %159s %u", address, &port) != 2)
         return;
     snprintf(key, sizeof(key), "%s/%s", meet->agent->config->group, address);
-    name_network(network, sizeof(network));
+    agent_meet_network(network, sizeof(network));
     offer = json_pack("{s:s, s:i, s:o, s:s}", "key", key, "port", (int)port, "addresses",
                       stint_endpoint_own_addresses(), "network", network);
     if (!offer || json_array_append_new(meet->offers, offer) < 0) {
@@ -148,8 +147,34 @@ static void send_line(const struct agent_meet *meet, const char *text, size_t le
     }
 }
 
-/* "at KEY PORT ADDRESS...": first the address that it had, then those of a real network,
- * and the loopback ones only within it. */
+/* Does the key (GROUP/OLD-ADDRESS) have this address? */
+static bool is_old(const char *key, const char *address)
+{
+    const char *old = strchr(key, '/');
+    size_t len = strlen(address);
+
+    if (!old)
+        return false;
+    old += 1 + (old[1] == '[');
+    return strncmp(old, address, len) == 0 && (old[len] == ':' || old[len] == ']');
+}
+
+/* In which turn an address is to be tried; -1: not at all. */
+static int rank(const char *key, const char *address, bool is_here)
+{
+    enum stint_distance distance = stint_endpoint_distance(address);
+
+    if (is_here)
+        return is_old(key, address) ? 0 : 1;
+    if (is_loopback(address))
+        return -1;
+    if (distance == STINT_DISTANCE_OWN)
+        return 3; /* of a network within each host */
+    return is_old(key, address) ? 0 : distance == STINT_DISTANCE_NEAR ? 1 : 2;
+}
+
+/* "at KEY PORT ADDRESS...": first the address that it had, then those of networks that this
+ * host is attached to, and the loopback ones only within it. */
 static void pass_on(const struct agent_meet *meet, const json_t *offer)
 {
     const char *key = stint_json_string(offer, "key", "");
@@ -159,23 +184,16 @@ static void pass_on(const struct agent_meet *meet, const json_t *offer)
     bool is_here;
     size_t len, i;
 
-    name_network(network, sizeof(network));
+    agent_meet_network(network, sizeof(network));
     is_here = strcmp(stint_json_string(offer, "network", ""), network) == 0;
     len = (size_t)snprintf(text, sizeof(text), "at %.255s %d", key,
                            (int)stint_json_int(offer, "port", 1, 65535, 0));
-    for (int first = 1; first >= 0; first--)
+    for (int turn = 0; turn <= 3; turn++)
         json_array_foreach (addresses, i, item) {
             const char *address = json_string_value(item);
-            const char *old = strchr(key, '/');
-            bool is_old;
 
-            if (!address || len + strlen(address) + 2 > sizeof(text)
-                || (is_loopback(address) && !is_here))
-                continue;
-            old = old ? old + 1 + (old[1] == '[') : "";
-            is_old = strncmp(old, address, strlen(address)) == 0
-                     && strchr(":]", old[strlen(address)]);
-            if (is_old == (first == 1))
+            if (address && len + strlen(address) + 2 <= sizeof(text)
+                && rank(key, address, is_here) == turn)
                 len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", address);
         }
     send_line(meet, text, len);
@@ -185,10 +203,9 @@ void agent_meet_offer(struct agent_meet *meet, const json_t *message)
 {
     if (!meet)
         return;
+    (void)json_array_append(meet->heard, (json_t *)message); /* else: it times out */
     if (meet->listening)
         pass_on(meet, message);
-    else
-        (void)json_array_append(meet->heard, (json_t *)message); /* else: it times out */
 }
 
 static void start_listening(struct agent_meet *meet, const char *group)
@@ -204,7 +221,6 @@ static void start_listening(struct agent_meet *meet, const char *group)
     evtimer_add(meet->timer, &patience);
     json_array_foreach (meet->heard, i, offer)
         pass_on(meet, offer);
-    json_array_clear(meet->heard);
 }
 
 bool agent_meet_packet(struct agent_meet *meet, const char *text)

@@ -23,6 +23,9 @@ bool agent_meet_packet(struct agent_meet *meet, const char *text);
 /* The coordinator is there (again): it is told what was offered so far. */
 void agent_meet_connected(struct agent_meet *meet);
 
+/* The network that this host's addresses belong to: two hosts have the same loopback address. */
+void agent_meet_network(char *text, size_t size);
+
 /* `offer` of another group. */
 void agent_meet_offer(struct agent_meet *meet, const json_t *message);
 

@@ -33,12 +33,24 @@ struct agent_tcp_diag {
     uint8_t shutdown;
     uint32_t ino; /* 0: not accepted, or nobody's any more */
     uint32_t rqueue, wqueue;
+    uint32_t sent_ms; /* how long ago something was sent last, or it was established */
 };
 
 /* One TCP socket by its two ends, as it would name them itself (AF_INET or AF_INET6).
  * Returns 0, -ENOENT or -errno. */
 int agent_sockdiag_tcp(const struct sockaddr_storage *local,
                        const struct sockaddr_storage *peer, struct agent_tcp_diag *diag);
+
+/* A connection that waits to be accepted. */
+struct agent_tcp_waiting {
+    struct sockaddr_storage name, peer;
+    int64_t established; /* when: in ticks of the kernel, from an arbitrary moment on */
+    bool has_data;       /* the client has sent something */
+};
+
+/* All connections that wait at listeners of this family and port (network order), oldest
+ * first. *list is for the caller to free. Returns their number or -errno. */
+ssize_t agent_sockdiag_waiting(int family, uint16_t port, struct agent_tcp_waiting **list);
 
 /* Where a TCP socket that is connecting (SYN_SENT) is connecting to: getpeername(2) does
  * not tell. Returns 0 with *peer and *len, -ENOENT or -errno. */

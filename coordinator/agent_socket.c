@@ -333,6 +333,7 @@ int agent_socket_pack(struct agent_object *object, struct stint_err *err)
     record->dir_len = sock->dir ? (uint32_t)strlen(sock->dir) + 1 : 0;
     record->nmessages = (uint32_t)sock->nmessages;
     dir = stint_socket_padded(record->dir_len);
+    free(object->extra); /* of a first time */
     object->extra_len = sizeof(*record) + name + peer_name + dir + sock->options_len;
     object->extra = at = calloc(1, object->extra_len);
     if (!at)

@@ -89,7 +89,8 @@ struct agent_object *agent_socket_by_ino(const struct agent_objects *all, uint64
 void agent_socket_cut(struct agent_object *object, enum agent_policy policy,
                       const char *peer);
 
-/* Lay everything out in object->extra. Returns 0 or -errno with *err. */
+/* Lay everything out in object->extra, once more when something has changed. Returns 0 or
+ * -errno with *err. */
 int agent_socket_pack(struct agent_object *object, struct stint_err *err);
 
 /* store() of all families: the messages. */

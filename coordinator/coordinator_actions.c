@@ -74,9 +74,10 @@ static void action_capture(struct coordinator *c)
         peer->heard_ms = now;
         peer->grown_ms = now;
         peer->bytes = 0;
-        (void)stint_wire_sendf(peer->wire, "capture", "s:I, s:O*", "generation",
-                               (json_int_t)c->generation->number, "remote",
-                               peer->remote); /* else: closed */
+        (void)stint_wire_sendf(peer->wire, "capture", "s:I, s:O*, s:O*, s:O*", "generation",
+                               (json_int_t)c->generation->number, "remote", peer->remote,
+                               "found", peer->found, "sought",
+                               peer->sought); /* else: closed */
     }
 }
 

@@ -1,4 +1,4 @@
-/* TCP connections between the programs of several agents.
+/* Sockets that lead from the program of one agent to that of another.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdio.h>
@@ -62,6 +62,91 @@ static json_t *find_remote(const struct peer *peer, const json_t *index)
     return remote;
 }
 
+/* --- those whose other end does not know of them -------------------------------------- */
+
+/* Whose the names are: [group, id]. A name that two groups have (an address that is private
+ * to each host) is nobody's. NULL for want of memory. */
+static json_t *index_names(const struct coordinator *c)
+{
+    json_t *index = json_object();
+
+    FOR_EACH_AGENT(c, peer)
+    {
+        json_t *group = json_object_get(peer->hello, "group");
+        const json_t *row;
+        size_t i;
+
+        if (peer->part != PART_QUIESCED)
+            continue;
+        json_array_foreach (peer->bound, i, row) {
+            const char *name = json_string_value(json_array_get(row, 0));
+            const json_t *known = name ? json_object_get(index, name) : NULL;
+            json_t *value = known && !json_equal(json_array_get(known, 0), group)
+                                ? json_null()
+                                : json_pack("[O, O*]", group, json_array_get(row, 1));
+
+            if (name && json_object_set_new(index, name, value) < 0) {
+                json_decref(index);
+                return NULL;
+            }
+        }
+    }
+    return index;
+}
+
+static struct peer *find_agent(const struct coordinator *c, const json_t *group)
+{
+    FOR_EACH_AGENT(c, peer)
+    if (peer->part == PART_QUIESCED && json_equal(json_object_get(peer->hello, "group"), group))
+        return peer;
+    return NULL;
+}
+
+/* row: [id, name, own address, inode]. Both sides are told, or neither. */
+static void note_found(const struct coordinator *c, struct peer *peer, const json_t *row,
+                       const json_t *index)
+{
+    const char *name = json_string_value(json_array_get(row, 1));
+    const json_t *owner = name ? json_object_get(index, name) : NULL;
+    json_t *own_group = json_object_get(peer->hello, "group");
+    json_t *group = json_array_get(owner, 0), *id = json_array_get(owner, 1);
+    struct peer *other = group ? find_agent(c, group) : NULL;
+    json_t *found, *sought;
+
+    if (!other || other == peer)
+        return;
+    found = json_pack("[O*, O, O]", json_array_get(row, 0), group, id);
+    sought = json_pack("[O, O, O*, O*]", id, own_group, json_array_get(row, 2),
+                       json_array_get(row, 3));
+    if (found && sought && json_array_append(other->sought, sought) == 0
+        && json_array_append(peer->found, found) < 0)
+        (void)json_array_remove(other->sought, json_array_size(other->sought) - 1);
+    json_decref(found); /* without memory it counts as one that leaves the job */
+    json_decref(sought);
+}
+
+static void find_sought(const struct coordinator *c)
+{
+    json_t *index = index_names(c);
+
+    FOR_EACH_AGENT(c, peer)
+    {
+        json_decref(peer->found);
+        json_decref(peer->sought);
+        peer->found = json_array();
+        peer->sought = json_array();
+    }
+    FOR_EACH_AGENT(c, peer)
+    {
+        const json_t *row;
+        size_t i;
+
+        json_array_foreach (peer->seeks, i, row)
+            note_found(c, peer, row, index);
+    }
+    json_decref(index);
+}
+
 int peers_drain(struct coordinator *c)
 {
     json_t *index = NULL;
@@ -73,8 +158,10 @@ int peers_drain(struct coordinator *c)
     {
         if (peer->part != PART_QUIESCED || peer->remote)
             continue;
-        if (!index)
+        if (!index) {
             index = index_ends(c);
+            find_sought(c);
+        }
         peer->remote = find_remote(peer, index);
     }
     FOR_EACH_AGENT(c, peer)
@@ -96,7 +183,12 @@ void peer_forget_connections(struct peer *peer)
 {
     json_decref(peer->connections);
     json_decref(peer->remote);
-    peer->connections = peer->remote = NULL;
+    json_decref(peer->bound);
+    json_decref(peer->seeks);
+    json_decref(peer->found);
+    json_decref(peer->sought);
+    peer->connections = peer->remote = peer->bound = peer->seeks = NULL;
+    peer->found = peer->sought = NULL;
 }
 
 /* --- at a restart --------------------------------------------------------------------- */

@@ -142,8 +142,11 @@ static void agent_quiesced(struct peer *peer, const char *t, const json_t *messa
     if (!is_current(peer, message) || peer->part != part)
         return;
     peer->part = PART_QUIESCED;
-    if (part == PART_QUIESCING)
+    if (part == PART_QUIESCING) {
         peer->connections = json_incref(json_object_get(message, "connections"));
+        peer->bound = json_incref(json_object_get(message, "bound"));
+        peer->seeks = json_incref(json_object_get(message, "seeks"));
+    }
     coordinator_check_parts(peer->coordinator);
 }
 

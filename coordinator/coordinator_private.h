@@ -54,6 +54,8 @@ struct peer {
     enum peer_part part;
     json_t *connections; /* TCP connections that leave it; NULL: none */
     json_t *remote; /* those of them whose other end another agent has; NULL: not known */
+    json_t *bound, *seeks; /* names of its sockets, and names that others lead to */
+    json_t *found, *sought; /* what came of the latter, and what others lead to */
     uint64_t heard_ms; /* last sign of life */
     uint64_t grown_ms; /* last time that one of the next two grew */
     uint64_t bytes, described;

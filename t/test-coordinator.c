@@ -472,6 +472,56 @@ START_TEST(connections_between_groups_are_drained)
 }
 END_TEST
 
+/* bound: two names with the ids 7 and 8; seeks: `name`, by the object 5 at 10.1.1.2:4000. */
+static void send_seeking(struct peer *peer, const json_t *checkpoint, const char *bound,
+                         const char *common, const char *name, int inode)
+{
+    ck_assert_int_eq(
+        stint_wire_sendf(peer->wire, "quiesced", "s:I, s:i, s:[[s, i], [s, i]], s:[[i, s, s, i]]",
+                         "generation", generation_of(checkpoint), "processes", 1, "bound", bound,
+                         7, common, 8, "seeks", 5, name, "10.1.1.2:4000", inode),
+        0);
+}
+
+static void check_row(const json_t *message, const char *list, const char *wanted)
+{
+    json_t *rows = json_object_get(message, list), *want = json_loads(wanted, 0, NULL);
+
+    ck_assert_ptr_nonnull(want);
+    ck_assert_msg(json_equal(rows, want), "%s: %s", list, json_dumps(rows, 0));
+    json_decref(want);
+}
+
+START_TEST(names_that_others_have_bound_are_found)
+{
+    const json_t *message;
+    json_t *a, *b, *c;
+
+    start_coordinator(0, NULL, NULL);
+    connect_agent(&agent, "main", 100);
+    connect_agent(&second, "host2.7", 200);
+    connect_agent(&client2, "host3.8", 300);
+    connect_client(&client);
+    ask_checkpoint(&client, 0);
+    a = expect(&agent, "checkpoint");
+    b = expect(&second, "checkpoint");
+    c = expect(&client2, "checkpoint");
+    /* one leads to a group, one to itself, and one to a name that two groups have */
+    send_seeking(&agent, a, "tcp 10.1.1.1:80", "udp 172.17.0.1:53", "tcp 10.1.1.1:80", 0);
+    send_seeking(&second, b, "udp 10.1.1.2:53", "udp 10.1.1.2:54", "tcp 10.1.1.1:80", 99);
+    send_seeking(&client2, c, "udp 10.1.1.3:53", "udp 172.17.0.1:53", "udp 172.17.0.1:53", 0);
+    message = expect(&agent, "capture");
+    check_row(message, "found", "[]");
+    check_row(message, "sought", "[[7, \"host2.7\", \"10.1.1.2:4000\", 99]]");
+    message = expect(&second, "capture");
+    check_row(message, "found", "[[5, \"main\", 7]]");
+    check_row(message, "sought", "[]");
+    message = expect(&client2, "capture");
+    check_row(message, "found", "[]");
+    check_row(message, "sought", "[]");
+}
+END_TEST
+
 static void send_offer(struct peer *peer, const char *key, int port)
 {
     ck_assert_int_eq(stint_wire_sendf(peer->wire, "offer", "s:s, s:i, s:[s], s:s", "key", key,
@@ -1258,6 +1308,7 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, keeps_two);
     tcase_add_test(tcase, two_groups_walk_together);
     tcase_add_test(tcase, connections_between_groups_are_drained);
+    tcase_add_test(tcase, names_that_others_have_bound_are_found);
     tcase_add_test(tcase, offers_are_passed_on);
     tcase_add_loop_test(tcase, failure_of_one_aborts_all, 0, 3);
     tcase_add_loop_test(tcase, lost_agent_aborts, 0, 2);

@@ -21,6 +21,7 @@
 
 #include "common/cleanup.h"
 #include "runtime/restorer/remote.h"
+#include "runtime/restorer/seek.h"
 #include "runtime/restorer/sockets.h"
 #include "runtime/restorer/time_wait.h"
 
@@ -788,7 +789,8 @@ static int fill_datagrams(struct stint_sockets *sockets, struct stint_restored_s
     size_t cursor = 0;
 
     while (stint_socket_next(sock, &cursor, &piece)) {
-        if (piece.record->name_len >= sizeof(struct sockaddr_in))
+        if (piece.record->name_len >= sizeof(struct sockaddr_in)
+            && piece.record->order == 0) /* else: the sender's group does */
             send_datagram(sockets, sock, &piece);
     }
     return 0;
@@ -802,8 +804,8 @@ int stint_inet_fill(struct stint_sockets *sockets, struct stint_restored_socket 
 
 /* --- what comes after ------------------------------------------------------------------------ */
 
-static int connect_pending(struct stint_sockets *sockets, struct stint_restored_socket *sock,
-                           struct stint_err *err)
+int stint_inet_connect_pending(struct stint_sockets *sockets,
+                               struct stint_restored_socket *sock, struct stint_err *err)
 {
     const struct stint_restored_socket *listener
         = stint_socket_by_id(sockets, sock->record->peer);
@@ -812,9 +814,6 @@ static int connect_pending(struct stint_sockets *sockets, struct stint_restored_
     char text[80];
     int r;
 
-    if (!listener || !is_tcp(listener))
-        return stint_err_set(err, -EBADMSG, "the image names no listener of TCP socket %u.",
-                             sock->object->object->id);
     (void)getsockname(listener->object->fd, (struct sockaddr *)&at.name, &at.len); /* bound */
     *port_of(&to) = *port_of(&at);
     r = connect_soon(sock->object->fd, &to);
@@ -825,37 +824,34 @@ static int connect_pending(struct stint_sockets *sockets, struct stint_restored_
     return r < 0 ? stint_err_set(err, r, "connect to %s again", print(&to, text)) : 0;
 }
 
-static int by_order(const void *a, const void *b)
+/* Does this machine have that address? */
+static bool is_here(const struct address *address)
 {
-    const struct stint_restored_socket *x = *(struct stint_restored_socket *const *)a;
-    const struct stint_restored_socket *y = *(struct stint_restored_socket *const *)b;
+    STINT_AUTO_CLOSE int fd = socket(address->name.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct address any_port = *address;
 
-    return x->record->order < y->record->order ? -1 : x->record->order > y->record->order;
+    *port_of(&any_port) = 0;
+    return fd >= 0 && try_bind(fd, &any_port) == 0;
 }
 
-static int connect_all_pending(struct stint_sockets *sockets, struct stint_err *err)
+/* Where a socket's peer is now, when it is one of this group's. */
+static struct address peer_address(struct stint_sockets *sockets,
+                                   const struct stint_restored_socket *sock)
 {
-    STINT_AUTO_FREE struct stint_restored_socket **list
-        = calloc(sockets->count, sizeof(*list));
-    size_t n = 0;
-    int r = 0;
+    struct address to = address_of(sock->peer_name, sock->record->peer_name_len);
+    const struct stint_restored_socket *peer
+        = stint_socket_by_id(sockets, sock->record->peer);
+    struct address at = {.len = sizeof(at.name)};
 
-    if (!list)
-        return stint_err_set(err, -ENOMEM, "restore sockets");
-    for (size_t i = 0; i < sockets->count; i++) {
-        if (is_tcp(&sockets->list[i])
-            && sockets->list[i].record->state == STINT_SOCKET_PENDING)
-            list[n++] = &sockets->list[i];
-    }
-    qsort(list, n, sizeof(struct stint_restored_socket *), by_order);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = connect_pending(sockets, list[i], err);
-    return r;
+    if (!peer || getsockname(peer->object->fd, (struct sockaddr *)&at.name, &at.len) < 0)
+        return to;
+    *port_of(&to) = *port_of(&at);
+    return is_here(&to) ? to : replaced(&to, false);
 }
 
 static void connect_one(struct stint_sockets *sockets, struct stint_restored_socket *sock)
 {
-    struct address to = address_of(sock->peer_name, sock->record->peer_name_len);
+    struct address to = peer_address(sockets, sock);
     char text[80];
 
     if (connect(sock->object->fd, (const struct sockaddr *)&to.name, to.len) == 0
@@ -871,14 +867,21 @@ int stint_inet_connect(struct stint_sockets *sockets, bool late, struct stint_er
 
     if (late)
         return 0;
-    r = connect_all_pending(sockets, err);
+    for (size_t i = 0; i < sockets->count; i++) {
+        struct stint_restored_socket *sock = &sockets->list[i];
+
+        if (is_inet(sock) && sock->record->type == SOCK_DGRAM
+            && sock->record->state == STINT_SOCKET_CONNECTED && !stint_seek_is(sock)
+            && sock->record->peer_name_len >= sizeof(struct sockaddr_in))
+            connect_one(sockets, sock);
+    }
+    r = stint_seek_all(sockets, err);
     for (size_t i = 0; r == 0 && i < sockets->count; i++) {
         struct stint_restored_socket *sock = &sockets->list[i];
 
-        if (!is_inet(sock) || sock->record->peer_name_len < sizeof(struct sockaddr_in))
-            continue;
-        if (is_tcp(sock) ? sock->record->state == STINT_SOCKET_CONNECTING
-                         : sock->record->state == STINT_SOCKET_CONNECTED)
+        if (is_tcp(sock) && sock->record->state == STINT_SOCKET_CONNECTING
+            && !stint_seek_is(sock)
+            && sock->record->peer_name_len >= sizeof(struct sockaddr_in))
             connect_one(sockets, sock);
     }
     return r;

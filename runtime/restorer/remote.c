@@ -27,71 +27,34 @@
 #include <linux/sockios.h>
 
 #include "common/cleanup.h"
+#include "runtime/restorer/meeting.h"
 
-#define WAIT_MS    300000 /* for the other groups to be restored, too */
 #define GREET_MS   5000
 #define SEND_MS    30000
 #define POLL_MS    200
 #define BACKLOG    1024
-#define NAME_ROOM  80
 #define GREETING   "STINT-S1"
 
 /* What the end that connects says first. */
 struct greeting {
     char magic[8];
     uint8_t gen_id[16];
-    char from[NAME_ROOM], to[NAME_ROOM]; /* old addresses, NUL-padded */
-};
-
-/* Where the other end of a connection listens. */
-struct place {
-    char key[256]; /* GROUP/OLD-ADDRESS */
-    uint16_t port; /* network order */
-    size_t count;
-    char addresses[16][INET6_ADDRSTRLEN]; /* to be tried in this order */
+    char from[STINT_MEETING_NAME], to[STINT_MEETING_NAME]; /* old addresses, NUL-padded */
 };
 
 struct listener {
-    char name[NAME_ROOM]; /* old address */
+    char name[STINT_MEETING_NAME]; /* old address */
     int fd;
 };
 
 struct meeting {
+    struct stint_meeting base;
     struct stint_sockets *sockets;
     struct listener *listeners;
     size_t nlisteners;
-    struct place *places;
-    size_t nplaces;
-    int64_t deadline_ms;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now = {0, 0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* exists */
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* --- names --------------------------------------------------------------------------- */
-
-/* IPv4 mapped into IPv6 is IPv4: the two ends of a connection may see it differently. */
-static void print_name(const struct sockaddr *name, char text[NAME_ROOM])
-{
-    const struct sockaddr_in *in = (const void *)name;
-    const struct sockaddr_in6 *in6 = (const void *)name;
-    char host[INET6_ADDRSTRLEN] = "?";
-
-    memset(text, 0, NAME_ROOM);
-    if (name->sa_family == AF_INET)
-        (void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host)); /* fits */
-    else if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-        (void)inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host)); /* fits */
-    else
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host)); /* fits */
-    (void)snprintf(text, NAME_ROOM, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
-                   ntohs(in->sin_port)); /* fits */
-}
 
 static uint16_t port_of(const struct sockaddr *name)
 {
@@ -111,12 +74,12 @@ bool stint_remote_is(const struct stint_restored_socket *sock)
 /* Both sides come to the same answer. Most often the lower port is that of a server. */
 static bool listens(const struct stint_restored_socket *sock)
 {
-    char own[NAME_ROOM], other[NAME_ROOM];
+    char own[STINT_MEETING_NAME], other[STINT_MEETING_NAME];
 
     if (port_of(sock->name) != port_of(sock->peer_name))
         return port_of(sock->name) < port_of(sock->peer_name);
-    print_name(sock->name, own);
-    print_name(sock->peer_name, other);
+    stint_meeting_print(sock->name, own);
+    stint_meeting_print(sock->peer_name, other);
     return strcmp(own, other) < 0;
 }
 
@@ -128,9 +91,9 @@ static int add_listener(struct meeting *meeting, const struct stint_restored_soc
     struct listener *listener = &meeting->listeners[meeting->nlisteners];
     struct sockaddr_storage at;
     socklen_t len = sizeof(at);
-    char name[NAME_ROOM];
+    char name[STINT_MEETING_NAME];
 
-    print_name(sock->name, name);
+    stint_meeting_print(sock->name, name);
     for (size_t i = 0; i < meeting->nlisteners; i++) {
         if (strcmp(meeting->listeners[i].name, name) == 0)
             return 0;
@@ -164,96 +127,7 @@ static int listen_all(struct meeting *meeting, struct stint_err *err)
     return r;
 }
 
-/* "at KEY PORT ADDRESS..." */
-static void note_place(struct meeting *meeting, char *text)
-{
-    struct place *places, *place;
-    char *save, *word = strtok_r(text, " ", &save);
-
-    places = reallocarray(meeting->places, meeting->nplaces + 1, sizeof(*places));
-    if (!places || !word || strcmp(word, "at") != 0)
-        return; /* without it the time runs out, and that is told */
-    meeting->places = places;
-    place = &places[meeting->nplaces];
-    memset(place, 0, sizeof(*place));
-    word = strtok_r(NULL, " ", &save);
-    (void)snprintf(place->key, sizeof(place->key), "%s", word ? word : ""); /* cut: no match */
-    word = strtok_r(NULL, " ", &save);
-    place->port = htons((uint16_t)(word ? strtoul(word, NULL, 10) : 0));
-    while (place->count < 16 && (word = strtok_r(NULL, " ", &save)))
-        (void)snprintf(place->addresses[place->count++], INET6_ADDRSTRLEN, "%s", word);
-    if (place->key[0] && place->port && place->count)
-        meeting->nplaces++;
-}
-
-/* Returns 0, or -errno with *err when the agent has gone or the time is over. */
-static int hear(struct meeting *meeting, const char *group, struct stint_err *err)
-{
-    char text[4096];
-    int r = stint_control_receive(meeting->sockets->restore, text, sizeof(text), POLL_MS);
-
-    if (r < 0)
-        return stint_err_set(err, -ECANCELED, "the agent has gone.");
-    if (r > 0)
-        note_place(meeting, text);
-    if (now_ms() < meeting->deadline_ms)
-        return 0;
-    return stint_err_set(err, -ETIMEDOUT,
-                         "the group %s, which has the other ends of TCP connections, was not "
-                         "restored within %d s (stint restart --join --group %s DIR).",
-                         group, WAIT_MS / 1000, group);
-}
-
-static const struct place *find_place(const struct meeting *meeting, const char *key)
-{
-    for (size_t i = meeting->nplaces; i > 0; i--) {
-        if (strcmp(meeting->places[i - 1].key, key) == 0)
-            return &meeting->places[i - 1];
-    }
-    return NULL;
-}
-
 /* --- the end that connects ------------------------------------------------------------- */
-
-/* An address in the socket's family. Returns its length, 0 when there is none. */
-static socklen_t make_address(const struct stint_restored_socket *sock, const char *text,
-                              uint16_t port, struct sockaddr_storage *to)
-{
-    struct sockaddr_in *in = (void *)to;
-    struct sockaddr_in6 *in6 = (void *)to;
-    char mapped[INET6_ADDRSTRLEN + 8];
-
-    memset(to, 0, sizeof(*to));
-    to->ss_family = sock->record->family;
-    if (to->ss_family == AF_INET) {
-        in->sin_port = port;
-        return inet_pton(AF_INET, text, &in->sin_addr) == 1 ? sizeof(*in) : 0;
-    }
-    in6->sin6_port = port;
-    (void)snprintf(mapped, sizeof(mapped), strchr(text, ':') ? "%s" : "::ffff:%s", text);
-    return inet_pton(AF_INET6, mapped, &in6->sin6_addr) == 1 ? sizeof(*in6) : 0;
-}
-
-static int send_all(int fd, const void *bytes, size_t len, int timeout_ms)
-{
-    int64_t deadline = now_ms() + timeout_ms;
-    size_t done = 0;
-
-    while (done < len) {
-        ssize_t n = send(fd, (const char *)bytes + done, len - done,
-                         MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno != EAGAIN && errno != EINTR)
-            return -errno;
-        else if (now_ms() > deadline)
-            return -ETIMEDOUT;
-        else
-            (void)stint_socket_wait(fd, POLLOUT, POLL_MS); /* the deadline counts */
-    }
-    return 0;
-}
 
 static int greet(const struct stint_sockets *sockets,
                  const struct stint_restored_socket *sock, int fd)
@@ -262,9 +136,9 @@ static int greet(const struct stint_sockets *sockets,
 
     memcpy(greeting.gen_id, sockets->restore->group_image->header.gen_id,
            sizeof(greeting.gen_id));
-    print_name(sock->name, greeting.from);
-    print_name(sock->peer_name, greeting.to);
-    return send_all(fd, &greeting, sizeof(greeting), GREET_MS);
+    stint_meeting_print(sock->name, greeting.from);
+    stint_meeting_print(sock->peer_name, greeting.to);
+    return stint_meeting_send(fd, &greeting, sizeof(greeting), GREET_MS);
 }
 
 /* Make room for what the other side sends again: more than a fresh connection has. */
@@ -281,7 +155,7 @@ static int try_address(struct stint_sockets *sockets, struct stint_restored_sock
 {
     STINT_AUTO_CLOSE int fd = -1;
     struct sockaddr_storage to;
-    socklen_t len = make_address(sock, address, port, &to);
+    socklen_t len = stint_meeting_address(sock, address, port, &to);
     int r;
 
     if (len == 0)
@@ -299,14 +173,14 @@ static int try_address(struct stint_sockets *sockets, struct stint_restored_sock
 static int connect_end(struct meeting *meeting, struct stint_restored_socket *sock,
                        struct stint_err *err)
 {
-    const struct place *place;
-    char name[NAME_ROOM], key[256];
+    const struct stint_place *place;
+    char name[STINT_MEETING_NAME], key[256];
     int r = 0;
 
-    print_name(sock->peer_name, name);
+    stint_meeting_print(sock->peer_name, name);
     (void)snprintf(key, sizeof(key), "%.100s/%s", sock->dir, name); /* fits */
-    while (!(place = find_place(meeting, key))) {
-        r = hear(meeting, sock->dir, err);
+    while (!(place = stint_meeting_find(&meeting->base, key))) {
+        r = stint_meeting_hear(&meeting->base, sock->dir, POLL_MS, err);
         if (r < 0)
             return r;
     }
@@ -321,7 +195,7 @@ static int connect_end(struct meeting *meeting, struct stint_restored_socket *so
 
 static bool receive_greeting(int fd, struct greeting *greeting)
 {
-    int64_t deadline = now_ms() + GREET_MS;
+    int64_t deadline = stint_meeting_now() + GREET_MS;
     size_t done = 0;
 
     while (done < sizeof(*greeting)) {
@@ -329,7 +203,7 @@ static bool receive_greeting(int fd, struct greeting *greeting)
 
         if (n > 0)
             done += (size_t)n;
-        else if (n == 0 || (errno != EAGAIN && errno != EINTR) || now_ms() > deadline)
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR) || stint_meeting_now() > deadline)
             return false;
         else
             (void)stint_socket_wait(fd, POLLIN, POLL_MS); /* the deadline counts */
@@ -349,14 +223,14 @@ static struct stint_restored_socket *find_end(const struct meeting *meeting,
         return NULL;
     for (size_t i = 0; i < sockets->count; i++) {
         struct stint_restored_socket *sock = &sockets->list[i];
-        char own[NAME_ROOM], other[NAME_ROOM];
+        char own[STINT_MEETING_NAME], other[STINT_MEETING_NAME];
 
         if (!stint_remote_is(sock) || sock->object->fd >= 0)
             continue;
-        print_name(sock->name, own);
-        print_name(sock->peer_name, other);
-        if (memcmp(own, greeting->to, NAME_ROOM) == 0
-            && memcmp(other, greeting->from, NAME_ROOM) == 0)
+        stint_meeting_print(sock->name, own);
+        stint_meeting_print(sock->peer_name, other);
+        if (memcmp(own, greeting->to, STINT_MEETING_NAME) == 0
+            && memcmp(other, greeting->from, STINT_MEETING_NAME) == 0)
             return sock;
     }
     return NULL;
@@ -402,8 +276,9 @@ static int accept_all(struct meeting *meeting, struct stint_err *err)
             if (fds[i].revents & POLLIN)
                 r = accept_one(meeting, fds[i].fd, err);
         }
-        if (r == 0 && (fds[meeting->nlisteners].revents || now_ms() >= meeting->deadline_ms))
-            r = hear(meeting, awaited->dir, err);
+        if (r == 0 && (fds[meeting->nlisteners].revents
+                       || stint_meeting_now() >= meeting->base.deadline_ms))
+            r = stint_meeting_hear(&meeting->base, awaited->dir, POLL_MS, err);
     }
     return r;
 }
@@ -424,11 +299,12 @@ static int meet(struct meeting *meeting, struct stint_err *err)
 
 int stint_remote_open(struct stint_sockets *sockets, struct stint_err *err)
 {
-    struct meeting meeting = {.sockets = sockets, .deadline_ms = now_ms() + WAIT_MS};
+    struct meeting meeting = {.sockets = sockets};
     int r;
 
     if (!find_awaited(sockets))
         return 0;
+    stint_meeting_start(&meeting.base, sockets->restore);
     meeting.listeners = calloc(sockets->count, sizeof(*meeting.listeners));
     if (!meeting.listeners)
         return stint_err_set(err, -ENOMEM, "restore sockets");
@@ -436,9 +312,7 @@ int stint_remote_open(struct stint_sockets *sockets, struct stint_err *err)
     for (size_t i = 0; i < meeting.nlisteners; i++)
         (void)close(meeting.listeners[i].fd); /* of no more use */
     free(meeting.listeners);
-    free(meeting.places);
-    if (r == 0)
-        stint_control_send(sockets->restore, "connected");
+    stint_meeting_end(&meeting.base, r == 0);
     return r;
 }
 
@@ -447,14 +321,14 @@ int stint_remote_open(struct stint_sockets *sockets, struct stint_err *err)
 static bool is_other_end(const struct stint_restored_socket *sock,
                          const struct stint_restored_socket *other)
 {
-    char own[NAME_ROOM], peer[NAME_ROOM], other_own[NAME_ROOM], other_peer[NAME_ROOM];
+    char own[STINT_MEETING_NAME], peer[STINT_MEETING_NAME], other_own[STINT_MEETING_NAME], other_peer[STINT_MEETING_NAME];
 
     if (!stint_remote_is(other))
         return false;
-    print_name(sock->name, own);
-    print_name(sock->peer_name, peer);
-    print_name(other->name, other_own);
-    print_name(other->peer_name, other_peer);
+    stint_meeting_print(sock->name, own);
+    stint_meeting_print(sock->peer_name, peer);
+    stint_meeting_print(other->name, other_own);
+    stint_meeting_print(other->peer_name, other_peer);
     return strcmp(own, other_peer) == 0 && strcmp(peer, other_own) == 0;
 }
 
@@ -469,7 +343,7 @@ static int send_stored(struct stint_restored_socket *sock, const struct stint_im
     if (r == 0 && other->object->object->data_len)
         stint_socket_widen(sock, sock->object->fd);
     while (r == 0 && stint_socket_next(other, &cursor, &piece)) {
-        r = send_all(sock->object->fd, piece.bytes, piece.record->len, SEND_MS);
+        r = stint_meeting_send(sock->object->fd, piece.bytes, piece.record->len, SEND_MS);
         if (r < 0)
             (void)stint_err_set(err, r, "send what was under way in a TCP connection to the "
                                         "group %s",
@@ -504,14 +378,14 @@ static int fill_from(struct stint_restored_socket *sock, const struct stint_imag
 /* The program finds all that had arrived, if the other side is as quick as that. */
 static void await_arrival(struct stint_restored_socket *sock)
 {
-    int64_t deadline = now_ms() + SEND_MS;
+    int64_t deadline = stint_meeting_now() + SEND_MS;
     struct stint_socket_piece piece;
     size_t cursor = 0, want = 0;
     int arrived = 0;
 
     while (stint_socket_next(sock, &cursor, &piece))
         want += piece.record->len;
-    while (now_ms() < deadline
+    while (stint_meeting_now() < deadline
            && ioctl(sock->object->fd, SIOCINQ, &arrived) == 0 && (size_t)arrived < want) {
         struct pollfd end = {sock->object->fd, POLLRDHUP, 0};
 

@@ -105,6 +105,10 @@ int stint_inet_connect(struct stint_sockets *sockets, bool late, struct stint_er
  * options are set. Returns fd or -errno with *err. */
 int stint_inet_bound(struct stint_sockets *sockets, const struct stint_restored_socket *sock,
                      struct stint_err *err);
+/* Connect a client that its listener, of this group, has not accepted yet. Returns 0 or
+ * -errno with *err. */
+int stint_inet_connect_pending(struct stint_sockets *sockets,
+                               struct stint_restored_socket *sock, struct stint_err *err);
 /* Connect, bounded. Returns 0 or -errno. */
 int stint_inet_connect_soon(int fd, const struct sockaddr *to, socklen_t len);
 /* What stint_inet_bound() does to options, for a socket that was accepted. */

@@ -1,8 +1,11 @@
 """Two programs of one job, each on a host of its own: remote.py serve FILE |
-remote.py connect FILE HOST. FILE: where the port is written."""
+remote.py connect FILE HOST. FILE: where the ports are written."""
 # SPDX-License-Identifier: Apache-2.0
+import errno
+import json
 import os
 import random
+import select
 import socket
 import sys
 import time
@@ -61,44 +64,113 @@ def after(sock, kind, who):
         assert read(sock, len(f"on from the {other}")) == f"on from the {other}".encode()
 
 
-def serve(path):
-    listener = socket.create_server(("", 0), backlog=8)
-    with open(path + ".new", "w") as file:
-        file.write(str(listener.getsockname()[1]))
-    os.rename(path + ".new", path)
-    return listener, [listener.accept()[0] for _ in range(KINDS)]
+# --- clients that were not accepted yet, connections that are being made, UDP --------------
+
+WAITING = 3
 
 
-def connect(path, host):
-    with open(path) as file:
-        port = int(file.read())
-    return [socket.create_connection((host, port)) for _ in range(KINDS)]
+def udp(timeout=60):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(timeout)
+    return sock
+
+
+class Server:
+    def __init__(self, path):
+        self.listener = socket.create_server(("", 0), backlog=8)
+        self.late = socket.create_server(("", 0), backlog=8)
+        self.full = socket.create_server(("", 0), backlog=0)
+        self.udp, self.pair = udp(), udp()
+        self.udp.bind(("", 0))
+        self.pair.bind(("", 0))
+        # one of its own waits in front of those of the other host
+        self.own = socket.create_connection(("127.0.0.1", self.late.getsockname()[1]))
+        listening = self.listener, self.late, self.full, self.udp, self.pair
+        with open(path + ".new", "w") as file:
+            json.dump([sock.getsockname()[1] for sock in listening], file)
+        os.rename(path + ".new", path)
+        self.socks = [self.listener.accept()[0] for _ in range(KINDS)]
+        self.pair.connect(self.pair.recvfrom(100)[1])
+
+    def accept(self, listener):
+        listener.settimeout(60)
+        sock = listener.accept()[0]
+        sock.settimeout(60)
+        return sock
+
+    def after(self):
+        assert self.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        self.own.sendall(b"own")
+        got = [self.accept(self.late).recv(100) for _ in range(WAITING + 1)]
+        assert got == [b"own"] + [b"late %d" % i for i in range(WAITING)], f"the queue: {got}"
+        got = [self.accept(self.full).recv(100) for _ in range(2)]
+        assert got == [b"full 0", b"full 1"], f"the full queue: {got}"
+        got = [self.udp.recvfrom(100) for _ in range(3)]
+        assert [text for text, _ in got] == [b"one", b"two", b"three"], f"datagrams: {got}"
+        self.udp.sendto(b"back", got[-1][1])
+        self.pair.send(b"from the server")
+        assert self.pair.recv(100) == b"from the client"
+
+
+class Client:
+    def __init__(self, path, host):
+        with open(path) as file:
+            port, late, full, datagrams, pair = json.load(file)
+        self.socks = [socket.create_connection((host, port)) for _ in range(KINDS)]
+        self.late = []
+        for _ in range(WAITING):
+            self.late.append(socket.create_connection((host, late)))
+            time.sleep(0.02)  # the kernel tells their age in ticks
+        self.full = socket.create_connection((host, full))
+        self.making = socket.socket()
+        self.making.setblocking(False)
+        assert self.making.connect_ex((host, full)) == errno.EINPROGRESS
+        self.udp, self.pair = udp(), udp()
+        self.udp.connect((host, datagrams))
+        self.udp.send(b"one")
+        self.udp.send(b"two")
+        self.pair.connect((host, pair))
+        self.pair.send(b"hello")
+
+    def after(self):
+        for i, sock in enumerate(self.late):
+            sock.sendall(b"late %d" % i)
+        self.full.sendall(b"full 0")
+        assert select.select([], [self.making], [], 60)[1], "the connection is not made"
+        assert self.making.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        self.making.sendall(b"full 1")
+        self.udp.send(b"three")
+        assert self.udp.recv(100) == b"back"
+        self.pair.send(b"from the client")
+        assert self.pair.recv(100) == b"from the server"
+
+
+# --- all -------------------------------------------------------------------------------------
 
 
 def main():
     role, path = sys.argv[1:3]
     if role == "serve":
-        who = "server"
-        listener, socks = serve(path)
+        who, own = "server", Server(path)
     else:
-        who = "client"
-        listener, socks = None, connect(path, sys.argv[3])
-    for kind, sock in enumerate(socks):
+        who, own = "client", Client(path, sys.argv[3])
+    for kind, sock in enumerate(own.socks):
         before(sock, kind, who)
-    names = [(sock.getsockname(), sock.getpeername()) for sock in socks]
+    names = [(sock.getsockname(), sock.getpeername()) for sock in own.socks]
     gate.wait()
-    if [(sock.getsockname(), sock.getpeername()) for sock in socks] == names:
+    if [(sock.getsockname(), sock.getpeername()) for sock in own.socks] == names:
         print("the names are as they were")
-    for sock in socks:
-        sock.settimeout(60)
-    for kind, sock in enumerate(socks):
-        try:
+    what = ""
+    try:
+        for kind, sock in enumerate(own.socks):
+            what = f"connection {kind} of the {who}"
+            sock.settimeout(60)
             after(sock, kind, who)
-        except (AssertionError, OSError) as error:
-            print(f"connection {kind} of the {who}: {error!r}")
-            return
-    if listener:
-        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        what = who
+        own.after()
+    except (AssertionError, OSError) as error:
+        print(f"{what}: {error!r}")
+        return
     print("PASS")
 
 
