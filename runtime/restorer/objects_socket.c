@@ -278,6 +278,13 @@ static bool is_early(const struct option *option)
            && (option->name == IPV6_V6ONLY || option->name == IPV6_FREEBIND);
 }
 
+/* TCP has it, but only an accepted connection, and it cannot be set there. */
+static bool is_moot(const struct stint_restored_socket *sock, const struct option *option)
+{
+    return sock->record->type == SOCK_STREAM && option->level == IPPROTO_IP
+           && option->name == IP_MULTICAST_TTL;
+}
+
 static bool is_set(int fd, const struct option *option)
 {
     char value[64];
@@ -349,7 +356,7 @@ static void set_options(struct stint_sockets *sockets, struct stint_restored_soc
         const uint8_t *at = sock->options;
 
         while (next_option(sock, &at, &option)) {
-            int r = set_one(fd, &option);
+            int r = is_moot(sock, &option) ? 0 : set_one(fd, &option);
 
             if (r < 0 && round == 1)
                 stint_restore_note(sockets->restore,
