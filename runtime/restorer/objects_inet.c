@@ -28,6 +28,7 @@
 #define CONNECT_MS   5000
 #define TIME_WAIT_MS 2000 /* after one second the kernel uses such a pair of ports again */
 #define FORGOTTEN_MS 62000 /* TIME_WAIT lasts a minute */
+#define QUEUED_MS    1000 /* for the end of a handshake on this machine */
 #define ROUNDS       16   /* of making the buffers of a connection grow */
 
 static bool is_inet(const struct stint_restored_socket *sock)
@@ -804,6 +805,32 @@ int stint_inet_fill(struct stint_sockets *sockets, struct stint_restored_socket 
 
 /* --- what comes after ------------------------------------------------------------------------ */
 
+/* How many clients wait to be accepted; -1 when the kernel does not tell: one that is to
+ * send something first (TCP_DEFER_ACCEPT) does not count yet. */
+static int count_waiting(int listener)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    int deferred = 0;
+    socklen_t int_len = sizeof(deferred);
+
+    if (getsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &deferred, &int_len) < 0
+        || deferred || getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return -1;
+    return (int)info.tcpi_unacked; /* of a listener: the length of its queue */
+}
+
+/* connect(2) returns when the client's last packet is on its way. On a busy machine the next
+ * client, on another CPU, may overtake it. */
+static void wait_until_queued(int listener, int before)
+{
+    int64_t deadline = now_ms() + QUEUED_MS;
+    struct pollfd wait = {-1, 0, 0};
+
+    while (before >= 0 && count_waiting(listener) == before && now_ms() < deadline)
+        (void)poll(&wait, 1, 1); /* a listener with others in its queue announces nothing */
+}
+
 int stint_inet_connect_pending(struct stint_sockets *sockets,
                                struct stint_restored_socket *sock, struct stint_err *err)
 {
@@ -812,8 +839,9 @@ int stint_inet_connect_pending(struct stint_sockets *sockets,
     struct address to = address_of(sock->peer_name, sock->record->peer_name_len);
     struct address at = {.len = sizeof(at.name)};
     char text[80];
-    int r;
+    int r, waiting;
 
+    waiting = count_waiting(listener->object->fd);
     (void)getsockname(listener->object->fd, (struct sockaddr *)&at.name, &at.len); /* bound */
     *port_of(&to) = *port_of(&at);
     r = connect_soon(sock->object->fd, &to);
@@ -821,7 +849,10 @@ int stint_inet_connect_pending(struct stint_sockets *sockets,
         to = replaced(&to, false);
         r = connect_soon(sock->object->fd, &to);
     }
-    return r < 0 ? stint_err_set(err, r, "connect to %s again", print(&to, text)) : 0;
+    if (r < 0)
+        return stint_err_set(err, r, "connect to %s again", print(&to, text));
+    wait_until_queued(listener->object->fd, waiting);
+    return 0;
 }
 
 /* Does this machine have that address? */

@@ -363,19 +363,18 @@ CASE(tcp_shut_for_reading)
 CASE(tcp_backlog_in_order)
 {
     int listener = listening(AF_INET, 8), client[4];
-    union name name[4];
 
     for (int i = 0; i < 4; i++) {
         client[i] = connected(listener);
-        name[i] = name_of(client[i], false);
         nap();
         nap();
     }
     hold();
     for (int i = 0; i < 4; i++) {
         int server = (int)SYS(accept(listener, NULL, NULL));
+        union name name = name_of(client[i], false); /* another's may have its old port */
 
-        same_name(server, true, &name[i]);
+        same_name(server, true, &name);
         both_ways(client[i], server);
     }
 }
