@@ -82,6 +82,8 @@ enum stint_record_type {
     STINT_REC_IPC = 46,     /* struct stint_ipc, image_objects.h */
     STINT_REC_MQUEUE = 47,  /* struct stint_mqueue + name, image_objects.h */
     STINT_REC_SEM_UNDO = 48, /* struct stint_sem_undo[], image_objects.h */
+    STINT_REC_SAVED = 52,    /* struct stint_saved, image_objects.h */
+    STINT_REC_SAVED_FILE = 53, /* struct stint_saved_file + path + target + pieces, likewise */
     /* shared image */
     STINT_REC_SHARED = 60, /* struct stint_segment, once */
 };

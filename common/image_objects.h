@@ -149,4 +149,35 @@ struct stint_mqueue {
     uint64_t reserved[4];
 };
 
+/* --- files that no process has open ---------------------------------------------------- */
+
+/* Once; a STINT_REC_SAVED_FILE each follows. Their contents stand one behind the other. */
+struct stint_saved {
+    uint64_t count;
+    uint64_t data_offset, data_len, data_xxh3;
+    uint64_t reserved[4];
+};
+
+#define STINT_SAVED_MISSING 1u /* only put back when nothing has its name */
+#define STINT_SAVED_OFFERED 2u /* nobody asked for it: a restart can do without */
+#define STINT_SAVED_TWIN    4u /* another name of one before, with the same dev and ino */
+
+/* A regular file, directory, symbolic link or named pipe, parents first. Then follow the path
+ * (absolute) and a link's target, with their NULs, and padding to 8; then, of a regular file,
+ * what is in it: all else is a hole. */
+struct stint_saved_file {
+    uint32_t mode; /* st_mode */
+    uint32_t flags; /* STINT_SAVED_* */
+    uint64_t dev, ino, size;
+    int64_t mtime_ns;
+    uint64_t start; /* where its contents begin among those of all */
+    uint32_t path_len, target_len;
+    uint32_t npieces, reserved0;
+    uint64_t reserved[2];
+};
+
+struct stint_saved_piece {
+    uint64_t offset, len; /* in the file */
+};
+
 #endif

@@ -208,6 +208,40 @@ static bool check_mqueue(const struct stint_image *image, const struct stint_ima
             data_is_within(image, queue->data_offset, queue->data_len));
 }
 
+static bool check_saved(const struct stint_image *image, const struct stint_image_record *rec)
+{
+    const struct stint_saved *saved = rec->payload;
+
+    return saved->data_len == 0 || data_is_within(image, saved->data_offset, saved->data_len);
+}
+
+static bool pieces_ascend(const struct stint_saved_file *file)
+{
+    const struct stint_saved_piece *pieces = stint_saved_pieces(file);
+    uint64_t at = 0;
+
+    for (uint32_t i = 0; i < file->npieces; i++) {
+        if (pieces[i].offset < at || !range_is_within(pieces[i].offset, pieces[i].len, file->size))
+            return false;
+        at = pieces[i].offset + pieces[i].len;
+    }
+    return true;
+}
+
+static bool check_saved_file(const struct stint_image *image,
+                             const struct stint_image_record *rec)
+{
+    const struct stint_saved_file *file = rec->payload;
+    uint64_t names = (uint64_t)file->path_len + file->target_len;
+
+    return rec->len >= sizeof(*file) + (names + 7) / 8 * 8 && file->path_len > 1 &&
+           (rec->len - sizeof(*file) - (names + 7) / 8 * 8) / sizeof(struct stint_saved_piece) >=
+               file->npieces &&
+           file->size <= (uint64_t)INT64_MAX && stint_saved_path(file)[0] == '/' &&
+           string_ends(stint_saved_path(file), file->path_len) &&
+           string_ends(stint_saved_target(file), file->target_len) && pieces_ascend(file);
+}
+
 #define IN_PROCESS (1u << STINT_IMAGE_PROCESS)
 #define IN_GROUP   (1u << STINT_IMAGE_GROUP)
 #define IN_SHARED  (1u << STINT_IMAGE_SHARED)
@@ -248,6 +282,9 @@ static const struct record_rule rules[] = {
     {STINT_REC_IPC, IN_GROUP, sizeof(struct stint_ipc), 0, false, NULL},
     {STINT_REC_MQUEUE, IN_GROUP, sizeof(struct stint_mqueue) + 2, 0, false, check_mqueue},
     {STINT_REC_SEM_UNDO, IN_GROUP, 0, sizeof(struct stint_sem_undo), true, NULL},
+    {STINT_REC_SAVED, IN_GROUP, sizeof(struct stint_saved), 0, true, check_saved},
+    {STINT_REC_SAVED_FILE, IN_GROUP, sizeof(struct stint_saved_file) + 2, 0, false,
+     check_saved_file},
     {STINT_REC_SHARED, IN_SHARED, sizeof(struct stint_segment), 0, true, check_segment},
 };
 
@@ -382,6 +419,28 @@ static int check_process_image(const struct stint_image *image, struct stint_err
     return r < 0 ? r : check_extents_are_mapped(image, err);
 }
 
+/* Contents of all saved files lie in what is stored of them. */
+static int check_saved_files(const struct stint_image *image, struct stint_err *err)
+{
+    const struct stint_saved *saved = stint_image_find(image, STINT_REC_SAVED, NULL);
+    struct stint_image_record rec;
+    uint64_t count = 0;
+    size_t cursor = 0;
+
+    while (stint_image_next_of(image, STINT_REC_SAVED_FILE, &cursor, &rec)) {
+        const struct stint_saved_file *file = rec.payload;
+        const struct stint_saved_piece *pieces = stint_saved_pieces(file);
+        uint64_t len = 0;
+
+        for (uint32_t i = 0; i < file->npieces; i++)
+            len += pieces[i].len; /* they ascend within its size: no overflow */
+        if (!saved || !range_is_within(file->start, len, saved->data_len))
+            return bad(image, err, "a saved file has no contents");
+        count++;
+    }
+    return count == (saved ? saved->count : 0) ? 0 : bad(image, err, "saved files are missing");
+}
+
 static int check_group_image(const struct stint_image *image, struct stint_err *err)
 {
     const struct stint_group *group = stint_image_group(image);
@@ -399,7 +458,7 @@ static int check_group_image(const struct stint_image *image, struct stint_err *
     if (members != group->nmembers || objects != group->nobjects ||
         segments != group->nsegments)
         return bad(image, err, "processes, objects or segments are missing");
-    return 0;
+    return check_saved_files(image, err);
 }
 
 static int check_shared_image(const struct stint_image *image, struct stint_err *err)
@@ -657,6 +716,23 @@ const char *stint_file_id_path(const struct stint_file_id *id)
     return (const char *)(id + 1);
 }
 
+const char *stint_saved_path(const struct stint_saved_file *file)
+{
+    return (const char *)(file + 1);
+}
+
+const char *stint_saved_target(const struct stint_saved_file *file)
+{
+    return file->target_len ? (const char *)(file + 1) + file->path_len : "";
+}
+
+const struct stint_saved_piece *stint_saved_pieces(const struct stint_saved_file *file)
+{
+    size_t names = (size_t)file->path_len + file->target_len;
+
+    return (const void *)((const char *)(file + 1) + (names + 7) / 8 * 8);
+}
+
 /* --- the data area -------------------------------------------------------- */
 
 int stint_image_read_data(const struct stint_image *image, uint64_t offset, uint64_t len,
@@ -731,6 +807,7 @@ int stint_image_verify(const struct stint_image *image, struct stint_err *err)
     while (r == 0 && stint_image_next(image, &cursor, &rec)) {
         const struct stint_object *object = rec.payload;
         const struct stint_mqueue *queue = rec.payload;
+        const struct stint_saved *saved = rec.payload;
 
         if (rec.type == STINT_REC_EXTENTS)
             r = verify_extents(image, &rec, buf, err);
@@ -739,6 +816,9 @@ int stint_image_verify(const struct stint_image *image, struct stint_err *err)
                             buf, err);
         else if (rec.type == STINT_REC_MQUEUE && queue->data_len > 0)
             r = verify_data(image, queue->data_offset, queue->data_len, queue->data_xxh3, buf,
+                            err);
+        else if (rec.type == STINT_REC_SAVED && saved->data_len > 0)
+            r = verify_data(image, saved->data_offset, saved->data_len, saved->data_xxh3, buf,
                             err);
     }
     return r;

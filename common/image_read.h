@@ -17,6 +17,9 @@
 #include "common/err.h"
 #include "common/image.h"
 
+struct stint_saved_file;
+struct stint_saved_piece;
+
 struct stint_image {
     char *path; /* for messages */
     int fd;     /* CLOEXEC, closed by stint_image_close() */
@@ -70,6 +73,9 @@ const void *stint_object_extra(const struct stint_object *object);
 const char *stint_segment_name(const struct stint_segment *segment);
 const char *stint_segment_path(const struct stint_segment *segment);
 const char *stint_file_id_path(const struct stint_file_id *id); /* STINT_REC_EXE */
+const char *stint_saved_path(const struct stint_saved_file *file);
+const char *stint_saved_target(const struct stint_saved_file *file);
+const struct stint_saved_piece *stint_saved_pieces(const struct stint_saved_file *file);
 
 /* Read the data area and compare every extent and every object's contents with
  * its checksum. Returns 0, or -errno with *err naming the file and the place.

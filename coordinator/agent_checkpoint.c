@@ -55,6 +55,7 @@ struct agent_checkpoint {
     uint8_t gen_id[16];
     bool hold, ignore;
     char *sockets; /* rules: agent_policy.h */
+    char *save_files; /* patterns: agent_saved.h */
     char *dir;
     int dir_fd;
     rlim_t original_nofile; /* soft limit, put back at the end */
@@ -146,6 +147,7 @@ static void checkpoint_free(struct agent_checkpoint *checkpoint)
     free(checkpoint->group_name);
     free(checkpoint->dir);
     free(checkpoint->sockets);
+    free(checkpoint->save_files);
     restore_nofile(checkpoint);
     checkpoint->agent->checkpoint = NULL;
     free(checkpoint);
@@ -479,6 +481,7 @@ static int start_writer(struct agent_checkpoint *checkpoint, struct stint_err *e
         = {on_copied, on_durable_listed, on_writer_failed};
     const struct agent_writer_order order = {
         .group = &checkpoint->group,
+        .save_files = checkpoint->save_files,
         .group_name = checkpoint->group_name,
         .group_fd = checkpoint->group_fd,
         .dir_fd = checkpoint->dir_fd,
@@ -766,7 +769,8 @@ static int read_order(struct agent_checkpoint *checkpoint, const json_t *message
         return stint_err_set(err, -EINVAL, "the coordinator's order is not understood.");
     checkpoint->dir = strdup(dir);
     checkpoint->sockets = strdup(stint_json_string(message, "sockets", ""));
-    if (!checkpoint->dir || !checkpoint->sockets
+    checkpoint->save_files = strdup(stint_json_string(message, "save_files", ""));
+    if (!checkpoint->dir || !checkpoint->sockets || !checkpoint->save_files
         || asprintf(&checkpoint->group_name, "%s.grp", checkpoint->agent->config->group) < 0) {
         checkpoint->group_name = NULL;
         return stint_err_set(err, -ENOMEM, "start a checkpoint");

@@ -72,19 +72,58 @@ static bool is_only_appended(const struct agent_object *object)
            && object->record.pos >= object->st.st_size;
 }
 
+bool agent_contents_take_room(struct agent_objects *all, uint64_t size)
+{
+    if (size > limit() || all->contents_len > limit() - size)
+        return false;
+    all->contents_len += size;
+    return true;
+}
+
+bool agent_contents_take_spare_room(struct agent_objects *all, uint64_t size)
+{
+    uint64_t most = limit();
+
+    if (most < UINT64_MAX
+        && (size > SPARE_FILE || size > most || all->spare_len > SPARE_ALL - size))
+        return false;
+    all->spare_len += size;
+    return true;
+}
+
+bool agent_contents_claim(struct agent_object *object, bool same_name)
+{
+    bool is_read = (object->open_flags & (O_ACCMODE | O_PATH)) == O_RDONLY;
+
+    if (object->record.flags & STINT_OBJFLAG_CONTENTS)
+        return same_name;
+    if (is_read) {
+        if (object->record.flags & STINT_OBJFLAG_SPARE && same_name) {
+            object->record.flags &= ~STINT_OBJFLAG_SPARE;
+            object->contents = false;
+        }
+        return false;
+    }
+    if (!object->contents) {
+        object->contents = true;
+        object->record.flags
+            |= is_only_appended(object) ? STINT_OBJFLAG_SPARE : STINT_OBJFLAG_CONTENTS;
+    }
+    return true;
+}
+
 /* Within the limit, or say that "it DOES the file HOW". */
 static void want_whole(struct agent_objects *all, struct agent_object *object, uint32_t flag,
                        const char *does_what, const char *how)
 {
     uint64_t size = (uint64_t)object->st.st_size;
 
-    if (size > limit() || all->contents_len > limit() - size) {
+    if (!agent_contents_take_room(all, size)) {
         stint_warn("process %d (%s) %s %s%s: its %" PRIu64 " bytes are not part of "
                    "the checkpoint (STINT_SAVE_OPEN_FILES)",
                    (int)object->pid, object->comm, does_what, object->link, how, size);
         return;
     }
-    all->contents_len += size;
     object->contents = true;
     object->record.flags |= flag;
 }
@@ -108,15 +147,10 @@ void agent_contents_want_output(struct agent_objects *all, struct agent_object *
 void agent_contents_want_spare(struct agent_objects *all, struct agent_object *object,
                                const struct agent_segment *segment)
 {
-    uint64_t size = (uint64_t)object->st.st_size, most = limit();
-
     if (object->contents || (segment && segment->complete)
-        || object->st.st_uid != geteuid() || is_kept_already(all, object, 0))
+        || object->st.st_uid != geteuid() || is_kept_already(all, object, 0)
+        || !agent_contents_take_spare_room(all, (uint64_t)object->st.st_size))
         return;
-    if (most < UINT64_MAX
-        && (size > SPARE_FILE || size > most || all->spare_len > SPARE_ALL - size))
-        return;
-    all->spare_len += size;
     object->contents = true;
     object->record.flags |= STINT_OBJFLAG_SPARE;
 }

@@ -34,6 +34,15 @@ void agent_contents_want_spare(struct agent_objects *all, struct agent_object *o
  * the job again; within the limit of what is stored. */
 void agent_contents_want_output(struct agent_objects *all, struct agent_object *object);
 
+/* Take so many bytes of what is left of these limits. Returns false when there is less. */
+bool agent_contents_take_room(struct agent_objects *all, uint64_t size);
+bool agent_contents_take_spare_room(struct agent_objects *all, uint64_t size);
+
+/* The file is to be saved (agent_saved.h), whatever its size. Returns true when that is left
+ * to this object: it writes to it. Else the object does not keep the contents any more,
+ * where it was to do so and has it under the same name. */
+bool agent_contents_claim(struct agent_object *object, bool same_name);
+
 /* agent_fdkind.store: the contents, if this object keeps them. */
 int agent_contents_store(struct agent_object *object, struct stint_image_writer *writer,
                          struct stint_err *err);

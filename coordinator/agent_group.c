@@ -18,6 +18,7 @@
 #include "common/image_write.h"
 #include "coordinator/agent_ipc.h"
 #include "coordinator/agent_mqueue.h"
+#include "coordinator/agent_saved.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_stopped.h"
 
@@ -314,6 +315,8 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
     ret = agent_ipc_store(group->ipc, writer, err);
     if (ret == 0)
         ret = agent_mqueue_store(group->objects.mqueues, writer, err);
+    if (ret == 0 && group->saved)
+        ret = agent_saved_store(group->saved, writer, err);
     if (ret < 0)
         return ret;
     copied(arg);
@@ -335,6 +338,8 @@ static int write_all(struct agent_group *group, struct stint_image_writer *write
         ret = agent_ipc_write(group->ipc, writer, err);
     if (ret == 0)
         ret = agent_mqueue_write(group->objects.mqueues, writer, err);
+    if (ret == 0 && group->saved)
+        ret = agent_saved_write(group->saved, writer, err);
     if (ret == 0 && group->nundo > 0)
         ret = write_record(writer, STINT_REC_SEM_UNDO, group->undo,
                            group->nundo * sizeof(*group->undo), NULL, 0, NULL, 0, err);
@@ -369,6 +374,7 @@ void agent_group_deinit(struct agent_group *group)
     free(group->locks);
     free(group->undo);
     agent_ipc_free(group->ipc);
+    agent_saved_free(group->saved);
     agent_objects_deinit(&group->objects);
     agent_segments_deinit(&group->segments);
     memset(group, 0, sizeof(*group));

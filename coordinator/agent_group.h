@@ -15,6 +15,7 @@
 
 struct agent;
 struct agent_ipc;
+struct agent_saved;
 struct stint_ckpt_sem_undo;
 struct stint_lock;
 struct stint_sem_undo;
@@ -32,6 +33,7 @@ struct agent_group {
     struct agent_objects objects;
     struct agent_segments segments;
     struct agent_ipc *ipc; /* NULL: none */
+    struct agent_saved *saved; /* files that no process has open; NULL: none */
     struct stint_lock *locks;
     size_t nlocks;
     struct stint_sem_undo *undo; /* image_objects.h */

@@ -19,7 +19,7 @@
 
 #define FILE_NAME "config.yaml"
 #define TEMP_NAME "config.yaml.tmp"
-#define MAX_BYTES 4096
+#define MAX_BYTES 16384
 #define KEEP_MAX  1000000
 
 void agent_settings_init(struct agent_settings *settings)
@@ -35,7 +35,7 @@ static int parse(const char *text, size_t len, struct agent_settings *settings,
                  struct stint_err *err)
 {
     uint64_t interval, keep;
-    const char *sockets;
+    const char *sockets, *save;
     json_t *value = NULL;
     int ret = stint_yaml_load(text, len, &value, err);
 
@@ -53,6 +53,8 @@ static int parse(const char *text, size_t len, struct agent_settings *settings,
         sockets = stint_json_string(value, "sockets", "");
         if (sockets[0])
             snprintf(settings->sockets, sizeof(settings->sockets), "%s", sockets);
+        save = stint_json_string(value, "save_files", "");
+        snprintf(settings->save_files, sizeof(settings->save_files), "%s", save);
     }
     json_decref(value);
     return ret;
@@ -97,9 +99,9 @@ int agent_settings_write(int dir_fd, const struct agent_settings *settings,
 
     snprintf(interval, sizeof(interval), "%u", settings->interval_s);
     snprintf(keep, sizeof(keep), "%u", settings->keep);
-    value = json_pack("{s:s, s:s, s:s, s:s}", "interval", interval, "keep", keep,
+    value = json_pack("{s:s, s:s, s:s, s:s, s:s}", "interval", interval, "keep", keep,
                       "on_unsupported", settings->ignore_unsupported ? "ignore" : "refuse",
-                      "sockets", settings->sockets);
+                      "sockets", settings->sockets, "save_files", settings->save_files);
     if (!value)
         return stint_err_set(err, -ENOMEM, "write " FILE_NAME);
     ret = stint_yaml_dump(value, &text, &len, err);
@@ -123,6 +125,11 @@ char *const *agent_settings_args(const struct agent_settings *settings,
     args->list[n++] = args->unsupported;
     snprintf(args->sockets, sizeof(args->sockets), "--sockets=%s", settings->sockets);
     args->list[n++] = args->sockets;
+    if (settings->save_files[0]) {
+        snprintf(args->save_files, sizeof(args->save_files), "--save-files=%s",
+                 settings->save_files);
+        args->list[n++] = args->save_files;
+    }
     args->list[n] = NULL;
     return args->list;
 }
@@ -165,6 +172,74 @@ int agent_settings_sockets(struct agent_settings *settings, const char *text,
     if (ret == 0)
         snprintf(settings->sockets, sizeof(settings->sockets), "%s", text);
     return ret;
+}
+
+/* A directory's name as a pattern that matches it. */
+static void put_literally(FILE *out, const char *dir)
+{
+    for (; *dir; dir++) {
+        if (strchr("*?[\\", *dir))
+            fputc('\\', out);
+        fputc(*dir == ':' ? '?' : *dir, out);
+    }
+    fputc('/', out);
+}
+
+static int put_pattern(FILE *out, const char *pattern, size_t len, struct stint_err *err)
+{
+    const char *home = getenv("HOME");
+    STINT_AUTO_FREE char *cwd = NULL;
+
+    if (len > 1 && strncmp(pattern, "~/", 2) == 0 && home && home[0] == '/') {
+        put_literally(out, home);
+        pattern += 2;
+        len -= 2;
+    } else if (pattern[0] != '/') {
+        cwd = getcwd(NULL, 0);
+        if (!cwd)
+            return stint_err_set(err, -errno, "find the working directory");
+        put_literally(out, cwd);
+    }
+    fwrite(pattern, 1, len, out);
+    return 0;
+}
+
+int agent_settings_add_patterns(char *list, size_t size, const char *text,
+                                struct stint_err *err)
+{
+    STINT_AUTO_FREE char *all = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&all, &len);
+    int ret = 0;
+
+    if (!out)
+        return stint_err_set(err, -ENOMEM, "--save-files");
+    fputs(list, out);
+    for (const char *at = text; ret == 0 && *at; at += *at == ':') {
+        size_t part = strcspn(at, ":");
+
+        if (part > 0 && ftell(out) > 0)
+            fputc(':', out);
+        if (part > 0)
+            ret = put_pattern(out, at, part, err);
+        at += part;
+    }
+    if (fclose(out) != 0)
+        return stint_err_set(err, -ENOMEM, "--save-files");
+    if (ret == 0 && len == 0)
+        return stint_err_set(err, -EINVAL, "--save-files wants a pattern.");
+    if (ret == 0 && len >= size)
+        return stint_err_set(err, -EINVAL, "--save-files takes %zu bytes.", size - 1);
+    if (ret == 0)
+        memcpy(list, all, len + 1);
+    return ret;
+}
+
+int agent_settings_save_files(struct agent_settings *settings, const char *text,
+                              struct stint_err *err)
+{
+    return agent_settings_add_patterns(settings->save_files, sizeof(settings->save_files), text,
+                                       err);
 }
 
 int agent_settings_output(const char *text, bool *keep, struct stint_err *err)

@@ -9,12 +9,14 @@
 
 #include "common/err.h"
 #include "coordinator/agent_policy.h"
+#include "coordinator/agent_saved.h"
 
 struct agent_settings {
     uint32_t interval_s; /* 0: only on request */
     unsigned keep;
     bool ignore_unsupported;
     char sockets[AGENT_POLICY_MAX + 1]; /* agent_policy.h */
+    char save_files[AGENT_SAVED_MAX + 1]; /* patterns: agent_saved.h */
 };
 
 /* The defaults; sockets is what $STINT_SOCKETS says. */
@@ -32,7 +34,8 @@ int agent_settings_write(int dir_fd, const struct agent_settings *settings,
 struct agent_settings_args {
     char interval[16], keep[16], unsupported[40];
     char sockets[AGENT_POLICY_MAX + 16];
-    char *list[8];
+    char save_files[AGENT_SAVED_MAX + 16];
+    char *list[10];
 };
 char *const *agent_settings_args(const struct agent_settings *settings,
                                  struct agent_settings_args *args);
@@ -47,6 +50,11 @@ int agent_settings_unsupported(struct agent_settings *settings, const char *text
                                struct stint_err *err);
 int agent_settings_sockets(struct agent_settings *settings, const char *text,
                            struct stint_err *err);
+/* Adds to what is there: patterns with colons between them, made absolute. */
+int agent_settings_add_patterns(char *list, size_t size, const char *text,
+                                struct stint_err *err);
+int agent_settings_save_files(struct agent_settings *settings, const char *text,
+                              struct stint_err *err);
 
 /* Output files at a restart: "cut" or "keep".
  * Returns 0, or -EINVAL with *err set (keep is unchanged). */

@@ -16,6 +16,7 @@
 
 #include "common/cleanup.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_saved.h"
 
 /* One packet each; FAILED is followed by the reason. */
 #define SAY_COPIED  'c'
@@ -113,7 +114,10 @@ static int help(struct helper *helper, struct stint_err *err)
     char packet;
     int ret;
 
-    ret = close_others(helper, err);
+    /* before its log is closed, too */
+    ret = agent_saved_find(order->group, order->save_files, &order->group->saved, err);
+    if (ret == 0)
+        ret = close_others(helper, err);
     if (ret < 0)
         return ret;
     ret = agent_group_write(order->group, order->group_fd, order->group_name,

@@ -21,6 +21,7 @@ struct event_base;
 
 struct agent_writer_order {
     struct agent_group *group;
+    const char *save_files; /* patterns: agent_saved.h */
     const char *group_name; /* file name of the group image */
     int group_fd, dir_fd;
     const int *image_fds; /* to be made durable: process and shared images */

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/timefmt.h"
 #include "coordinator/agent_policy.h"
+#include "coordinator/agent_settings.h"
 #include "coordinator/commands.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/slurm_plan.h"
@@ -36,6 +37,8 @@ static const char help_text[] =
     "checkpoint\n"
     "                         fail (default), or is left out\n"
     "      --sockets=RULES    as in `stint launch`; default: $STINT_SOCKETS\n"
+    "      --save-files=GLOB[:GLOB...]\n"
+    "                         as in `stint launch`\n"
     "      --slurm-job ID     belongs to this Slurm job: make a last checkpoint before "
     "its\n"
     "                         time is over, and queue it again\n"
@@ -60,6 +63,7 @@ enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
     OPT_SOCKETS,
+    OPT_SAVE,
     OPT_SLURM,
     OPT_MARGIN,
     OPT_READY,
@@ -70,6 +74,7 @@ static const struct option options[] = {
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
     {"sockets", required_argument, NULL, OPT_SOCKETS},
+    {"save-files", required_argument, NULL, OPT_SAVE},
     {"slurm-job", required_argument, NULL, OPT_SLURM},
     {"margin", required_argument, NULL, OPT_MARGIN},
     {"ready-fd", required_argument, NULL, OPT_READY},
@@ -91,6 +96,8 @@ parse_number(const char *text, unsigned long min, unsigned long max, unsigned lo
     *out = value;
     return 0;
 }
+
+static char save_files[AGENT_SAVED_MAX + 1]; /* every --save-files of the command line */
 
 static int take_option(int option,
                        const char *value,
@@ -121,6 +128,8 @@ static int take_option(int option,
     case OPT_SOCKETS:
         config->sockets = value;
         return agent_policy_check(value, err);
+    case OPT_SAVE:
+        return agent_settings_add_patterns(save_files, sizeof(save_files), value, err);
     case OPT_SLURM:
         config->slurm_job = value;
         return 0;
@@ -172,6 +181,7 @@ static int run(struct coordinator_config *config, int ready_fd)
     stint_log_init("coordinator", ready_fd >= 0);
     if (!config->sockets)
         config->sockets = environment_sockets();
+    config->save_files = save_files;
     config->ready = on_ready;
     config->arg = &ready_fd;
     ret = coordinator_run(config, &err);

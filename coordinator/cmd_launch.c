@@ -46,6 +46,10 @@ static const char help_text[] =
     "                       of UNIX sockets). RULE is one of these, or with a pattern for\n"
     "                       the other end: reset:PATTERN, refuse:PATTERN, end:PATTERN,\n"
     "                       reconnect:PATTERN. Also in ~/.config/stint/sockets; stint(1)\n"
+    "      --save-files=GLOB[:GLOB...]\n"
+    "                       also keep closed files that match (a directory: all below it),\n"
+    "                       and put them back at a restart; may be given several times.\n"
+    "                       Those in a TMPDIR of the job's own, on the node, are anyway\n"
     "      --join DIR       become part of what runs under DIR already: one checkpoint\n"
     "                       holds both. Not with the options above\n"
     "  -h, --help\n"
@@ -61,7 +65,8 @@ static const char help_text[] =
     "             127 COMMAND is not there\n"
     "\n"
     "files: DIR/gen-NNNNNN/     the checkpoints; DIR/manifest.yaml names the newest\n"
-    "       DIR/config.yaml     -i, --keep, --on-unsupported, --sockets, for `stint restart`\n"
+    "       DIR/config.yaml     -i, --keep, --on-unsupported, --sockets, --save-files, for\n"
+    "                           `stint restart`\n"
     "       DIR/log             what happened\n"
     "\n"
     "examples: stint launch ./simulate input.dat\n"
@@ -71,6 +76,7 @@ enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
     OPT_SOCKETS,
+    OPT_SAVE,
     OPT_JOIN,
 };
 
@@ -80,6 +86,7 @@ static const struct option options[] = {
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
     {"sockets", required_argument, NULL, OPT_SOCKETS},
+    {"save-files", required_argument, NULL, OPT_SAVE},
     {"join", required_argument, NULL, OPT_JOIN},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -95,7 +102,7 @@ static int take_option(int option, const char *value, void *arg, struct stint_er
 {
     struct launch *launch = arg;
     launch->has_settings |= option == 'i' || option == OPT_KEEP || option == OPT_UNSUPPORTED
-                            || option == OPT_SOCKETS;
+                            || option == OPT_SOCKETS || option == OPT_SAVE;
     switch (option) {
     case 'd':
         launch->dir = value;
@@ -111,6 +118,8 @@ static int take_option(int option, const char *value, void *arg, struct stint_er
         return agent_settings_unsupported(&launch->settings, value, err);
     case OPT_SOCKETS:
         return agent_settings_sockets(&launch->settings, value, err);
+    case OPT_SAVE:
+        return agent_settings_save_files(&launch->settings, value, err);
     default:
         return stint_err_set(err, -EINVAL, "there is no such option.");
     }

@@ -48,7 +48,8 @@ static const char help_text[] =
     "                       cut output files back to where they were (default), or leave\n"
     "                       what was written since the checkpoint in them and go on\n"
     "                       behind it. Default: $STINT_OUTPUT, also in a Slurm job\n"
-    "  -i, --interval TIME, --keep N, --on-unsupported=refuse|ignore, --sockets=RULES\n"
+    "  -i, --interval TIME, --keep N, --on-unsupported=refuse|ignore, --sockets=RULES,\n"
+    "      --save-files=GLOB[:GLOB...]\n"
     "                       as in `stint launch`; default: what was given there\n"
     "  -h, --help\n"
     "\n"
@@ -65,6 +66,7 @@ enum {
     OPT_KEEP = 256,
     OPT_UNSUPPORTED,
     OPT_SOCKETS,
+    OPT_SAVE,
     OPT_GENERATION,
     OPT_GROUP,
     OPT_JOIN,
@@ -79,6 +81,7 @@ static const struct option options[] = {
     {"keep", required_argument, NULL, OPT_KEEP},
     {"on-unsupported", required_argument, NULL, OPT_UNSUPPORTED},
     {"sockets", required_argument, NULL, OPT_SOCKETS},
+    {"save-files", required_argument, NULL, OPT_SAVE},
     {"generation", required_argument, NULL, OPT_GENERATION},
     {"group", required_argument, NULL, OPT_GROUP},
     {"join", no_argument, NULL, OPT_JOIN},
@@ -92,6 +95,7 @@ static const struct option options[] = {
 struct restart {
     const char *from, *to; /* to: NEWDIR or NULL */
     const char *interval, *keep, *unsupported, *sockets;
+    struct agent_settings given; /* save_files of the command line */
     const char *group;
     uint64_t generation; /* 0: the newest that works */
     bool lazy, join, keep_output;
@@ -119,6 +123,8 @@ static int take_option(int option, const char *value, void *arg, struct stint_er
     case OPT_SOCKETS:
         restart->sockets = value;
         return agent_settings_sockets(&scratch, value, err);
+    case OPT_SAVE:
+        return agent_settings_save_files(&restart->given, value, err);
     case OPT_GENERATION:
         return command_generation(value, &restart->generation, err);
     case OPT_GROUP:
@@ -188,6 +194,9 @@ static int read_settings(struct restart *restart, int dir_fd, struct stint_err *
         ret = agent_settings_keep(&restart->settings, restart->keep, err);
     if (ret == 0 && restart->unsupported)
         ret = agent_settings_unsupported(&restart->settings, restart->unsupported, err);
+    if (ret == 0 && restart->given.save_files[0])
+        memcpy(restart->settings.save_files, restart->given.save_files,
+               sizeof(restart->settings.save_files));
     if (ret == 0 && restart->sockets)
         ret = agent_settings_sockets(&restart->settings, restart->sockets, err);
     return ret;

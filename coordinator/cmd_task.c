@@ -57,6 +57,7 @@ enum task_variable {
     TASK_KEEP,
     TASK_MARGIN,
     TASK_UNSUPPORTED,
+    TASK_SAVE_FILES,
     TASK_RESTART_FROM,
     TASK_TRUNCATE,
     TASK_BEFORE, /* set by a failed attempt: only generations below this one */
@@ -71,12 +72,13 @@ static const char *const variable_names[TASK_VARIABLES] = {
     [TASK_KEEP] = PREFIX "CHECKPOINT_KEEP",
     [TASK_MARGIN] = PREFIX "CHECKPOINT_MARGIN",
     [TASK_UNSUPPORTED] = PREFIX "CHECKPOINT_ON_UNSUPPORTED",
+    [TASK_SAVE_FILES] = PREFIX "CHECKPOINT_SAVE_FILES",
     [TASK_RESTART_FROM] = PREFIX "RESTART_FROM",
     [TASK_TRUNCATE] = PREFIX "TRUNCATE",
     [TASK_BEFORE] = PREFIX "BEFORE",
 };
 
-#define COORDINATOR_ARGS_MAX 12
+#define COORDINATOR_ARGS_MAX 14
 #define LOCK_WAIT_MS         60000
 #define LOCK_POLL_MS         100
 
@@ -93,6 +95,7 @@ struct task {
     char *script; /* DIR/script */
     char *coordinator_args[COORDINATOR_ARGS_MAX];
     char interval[16], margin[16];
+    char save_files[AGENT_SAVED_MAX + 1];
 };
 
 /* --- what the plugin says ------------------------------------------------- */
@@ -175,6 +178,14 @@ static int coordinator_args(struct task *task, struct stint_err *err)
     if (task->value[TASK_UNSUPPORTED]) {
         *arg++ = (char *)"--on-unsupported";
         *arg++ = task->value[TASK_UNSUPPORTED];
+    }
+    if (task->value[TASK_SAVE_FILES]) {
+        rc = agent_settings_add_patterns(task->save_files, sizeof(task->save_files),
+                                         task->value[TASK_SAVE_FILES], err);
+        if (rc)
+            return rc;
+        *arg++ = (char *)"--save-files";
+        *arg++ = task->save_files;
     }
     *arg = NULL;
     return 0;

@@ -51,6 +51,7 @@ struct coordinator_config {
     unsigned keep;            /* generations that stay */
     int ignore_unsupported;   /* what cannot be restored does not fail a checkpoint */
     const char *sockets;      /* rules of agent_policy.h, handed to agents; NULL: none */
+    const char *save_files;   /* patterns of agent_saved.h, likewise; NULL: none */
     const char *slurm_job;    /* id, or NULL */
     uint32_t margin_s;        /* before the end of the job's time */
     void (*ready)(void *arg); /* called once: connections are taken */

@@ -90,11 +90,12 @@ void peer_send_checkpoint(struct peer *peer)
     peer->heard_ms = peer->grown_ms = coordinator_now_ms();
     peer->bytes = peer->described = 0;
     (void)stint_wire_sendf(
-        peer->wire, "checkpoint", "s:I, s:s, s:s, s:b, s:i, s:s, s:s", /* else: */
+        peer->wire, "checkpoint", "s:I, s:s, s:s, s:b, s:i, s:s, s:s, s:s", /* else: */
         "generation", (json_int_t)g->number, "dir", g->path, "gen_id", g->id_hex,
         "hold", c->current.kill || c->current.final, "timeout_ms", 60000,
         "on_unsupported", c->config->ignore_unsupported ? "ignore" : "refuse", "sockets",
-        c->config->sockets ? c->config->sockets : "");
+        c->config->sockets ? c->config->sockets : "", "save_files",
+        c->config->save_files ? c->config->save_files : "");
 }
 
 /* --- agents ------------------------------------------------------------------ */

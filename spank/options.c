@@ -37,6 +37,11 @@ static const struct {
                             "checkpoint_on_unsupported", "refuse|ignore",
                             "what cannot be restored makes a checkpoint fail by its name "
                             "(refuse, the default), or is left out (ignore)"},
+    [OPTION_SAVE_FILES] = {"checkpoint-save-files", "CHECKPOINT_SAVE_FILES",
+                           "checkpoint_save_files", "glob[:glob...]",
+                           "also keep closed files that match, or are in directories that "
+                           "do, and put them back (those in a TMPDIR of the job's own, on "
+                           "the node, are anyway)"},
     [OPTION_RESTART_FROM] = {"restart-from", "RESTART_FROM", "restart_from", "dir|jobid",
                              "instead of starting the job's program, go on from the "
                              "newest checkpoint in dir, or of that job"},
@@ -125,6 +130,7 @@ int option_check(enum option_id id, const char *value, struct stint_err *err)
             rc = stint_err_set(err, -EINVAL, "it is refuse or ignore, not \"%.64s\".", value);
         break;
     case OPTION_DIR:
+    case OPTION_SAVE_FILES:
     case OPTION_RESTART_FROM:
         rc = check_path(value, err);
         break;

@@ -73,6 +73,18 @@ ok "is where the directory is" test -d "$T/run/elsewhere/$JOB"
 is "and stint-slurm finds it" "$(as_slurm "$T_STAGE/spank/stint-slurm" dir "$JOB")" \
     "$(readlink -f "$T/run/elsewhere/$JOB")"
 
+cat >"$T/run/save.sh" <<'END'
+#!/bin/bash
+#SBATCH --checkpoint-save-files=*.none:/else
+cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -Fxe "$PWD/*.none:/else" -e "$PWD/a:$PWD/b" | head -n 1
+END
+for how in --checkpoint-save-files=a:b ''; do
+    submit --checkpoint-interval=60 $how save.sh
+    slurm_wait_end 60
+    is "${how:-#SBATCH --checkpoint-save-files}: the coordinator has it" "$(cat "$T/run/out")" \
+        "$(cd "$T/run" && pwd -P)/$([ -z "$how" ] && echo '*.none:/else' || echo "a:$(cd "$T/run" && pwd -P)/b")"
+done
+
 for bad in abc -5 '' 1:99 1.5 99999999999; do
     is "--checkpoint-interval='$bad' is refused" \
         "$(as_slurm sbatch --checkpoint-interval="$bad" look.sh 2>&1 | grep -c 'stint: --checkpoint-interval')" 1

@@ -22,6 +22,27 @@ submit --checkpoint-interval=60 look.sh
 slurm_wait_end 60
 is "the job has a /tmp of its own" "$(cat "$T/run/out")" 0
 
+# Closed files in the job's own /tmp come back with it, and others by name.
+cat >"$T/run/scratch.sh" <<'END'
+#!/bin/bash
+#SBATCH --checkpoint-save-files=named/*.dat
+mkdir /tmp/sub && echo inner >/tmp/sub/file && mkdir -p named && echo as it was >named/a.dat
+: >holds
+until [ -e go ]; do sleep 0.1; done
+cat /tmp/sub/file named/a.dat
+END
+submit --checkpoint-interval=1h scratch.sh
+wait_for 60 test -e "$T/run/holds"
+ok "a checkpoint with a private /tmp" as_slurm stint checkpoint "$JOB"
+echo changed >"$T/run/named/a.dat"
+ok "its node fails" as_slurm scontrol requeue "$JOB"
+wait_for 60 slurm_is Restarts 1
+wait_for 120 grep -q 'restored from' "$T/run/err"
+: >"$T/run/go"
+ok "it ends" slurm_wait_end 120
+is "closed files came back" "$(tail -n 2 "$T/run/out" | tr '\n' ' ')" 'inner as it was '
+rm -f "$T/run/go"
+
 submit --time=10 --checkpoint-interval=5 ./count.sh 150
 ok "a job runs" slurm_wait_run 1 || { slurm_diag; done_testing; }
 wait_for 60 lines_in "$T/run/numbers.txt" 50

@@ -277,12 +277,15 @@ START_TEST(keeps_settings)
     ck_assert_int_eq(agent_settings_keep(&settings, "5", &err), 0);
     ck_assert_int_eq(agent_settings_unsupported(&settings, "ignore", &err), 0);
     ck_assert_int_eq(agent_settings_sockets(&settings, "refuse,end:/run/x y/*", &err), 0);
+    ck_assert_int_eq(agent_settings_save_files(&settings, "/a b/*.x:/c", &err), 0);
+    ck_assert_int_eq(agent_settings_save_files(&settings, ":/d:", &err), 0);
     ck_assert_int_eq(agent_settings_write(fd, &settings, &err), 0);
     ck_assert_int_eq(agent_settings_read(fd, &again, &err), 0);
     ck_assert_uint_eq(again.interval_s, 1800);
     ck_assert_uint_eq(again.keep, 5);
     ck_assert(again.ignore_unsupported);
     ck_assert_str_eq(again.sockets, "refuse,end:/run/x y/*");
+    ck_assert_str_eq(again.save_files, "/a b/*.x:/c:/d");
     ck_assert_str_eq(agent_settings_args(&again, &args)[1], "1800");
     ck_assert_int_eq(unlinkat(fd, "config.yaml", 0), 0);
     close(fd);
@@ -293,6 +296,7 @@ END_TEST
 START_TEST(refuses_bad_settings)
 {
     static const char *const keeps[] = {"0", "", "-1", "two", "2x", "99999999"};
+    char name[AGENT_SAVED_MAX + 2] = "/";
     struct agent_settings settings;
     struct stint_err err;
 
@@ -300,6 +304,13 @@ START_TEST(refuses_bad_settings)
     ck_assert_int_eq(agent_settings_keep(&settings, keeps[_i], &err), -EINVAL);
     ck_assert_int_lt(agent_settings_interval(&settings, "often", &err), 0);
     ck_assert_int_eq(agent_settings_unsupported(&settings, "maybe", &err), -EINVAL);
+    ck_assert_int_eq(agent_settings_save_files(&settings, ":", &err), -EINVAL);
+    memset(name, 'x', sizeof(name) - 1);
+    ck_assert_int_eq(agent_settings_save_files(&settings, name, &err), -EINVAL);
+    ck_assert_str_eq(settings.save_files, "");
+    ck_assert_int_eq(setenv("HOME", "/home/[me]", 1), 0);
+    ck_assert_int_eq(agent_settings_save_files(&settings, "~/x", &err), 0);
+    ck_assert_str_eq(settings.save_files, "/home/\\[me]/x");
     ck_assert_uint_eq(settings.keep, 2);
 }
 END_TEST

@@ -1,6 +1,7 @@
 /* Images: round trip, torn at every place, bit-flipped, hostile lengths.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "common/image_objects.h"
 #include "common/image_read.h"
 #include "common/image_write.h"
 
@@ -348,6 +349,94 @@ START_TEST(test_wrong_thread_count)
 }
 END_TEST
 
+/* A group image with one saved file of 9000 bytes: 4000, a hole, 4000. */
+static void write_saved(struct stint_saved_file file, struct stint_saved_piece second,
+                        uint64_t count)
+{
+    struct stint_group group = {.name = "main", .agent_pid = 10};
+    struct stint_saved saved = {.count = count};
+    struct stint_saved_piece pieces[2] = {{0, 4000}, second};
+    char more[40] = "/a/name";
+    struct stint_image_writer *w;
+    struct stint_err err;
+    int out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    memcpy(more + 8, pieces, sizeof(pieces)); /* the name fills its 8 bytes */
+    ck_assert_int_eq(stint_image_writer_new(&w, out, path, STINT_IMAGE_GROUP, 12, gen_id, &err),
+                     0);
+    for (int i = 0; i < 1000; i++)
+        ck_assert_int_eq(stint_image_writer_data(w, "contents", 8, &err), 0);
+    ck_assert_int_eq(stint_image_writer_data_end(w, &saved.data_offset, &saved.data_len,
+                                                 &saved.data_xxh3, &err), 0);
+    put(w, STINT_REC_GROUP, &group, sizeof(group), NULL, 0);
+    put(w, STINT_REC_SAVED, &saved, sizeof(saved), NULL, 0);
+    put(w, STINT_REC_SAVED_FILE, &file, sizeof(file), more, sizeof(more));
+    ck_assert_int_eq(stint_image_writer_finish(w, NULL, &err), 0);
+    stint_image_writer_free(w);
+    close(out);
+}
+
+static const struct stint_saved_file saved_file = {
+    .mode = S_IFREG | 0600, .size = 9000, .path_len = 8, .npieces = 2};
+static const struct stint_saved_piece last_piece = {5000, 4000};
+
+START_TEST(test_saved_file)
+{
+    struct stint_image *image;
+    struct stint_err err;
+    const struct stint_saved_file *file;
+
+    write_saved(saved_file, last_piece, 1);
+    ck_assert_int_eq(stint_image_open(&image, AT_FDCWD, path, STINT_IMAGE_GROUP, &err), 0);
+    ck_assert_int_eq(stint_image_verify(image, &err), 0);
+    file = stint_image_find(image, STINT_REC_SAVED_FILE, NULL);
+    ck_assert_str_eq(stint_saved_path(file), "/a/name");
+    ck_assert_str_eq(stint_saved_target(file), "");
+    ck_assert_uint_eq(stint_saved_pieces(file)[1].offset, 5000);
+    stint_image_close(image);
+}
+END_TEST
+
+START_TEST(test_hostile_saved_file)
+{
+    struct stint_saved_file file = saved_file;
+    struct stint_saved_piece piece = last_piece;
+    uint64_t count = 1;
+
+    switch (_i) {
+    case 0:
+        file.start = 1; /* more than is stored */
+        break;
+    case 1:
+        file.start = UINT64_MAX;
+        break;
+    case 2:
+        piece.len = 4001; /* beyond its end */
+        break;
+    case 3:
+        piece.offset = 3999; /* not ascending */
+        break;
+    case 4:
+        file.npieces = 3;
+        break;
+    case 5:
+        file.path_len = 7; /* without its end */
+        break;
+    case 6:
+        file.target_len = UINT32_MAX;
+        break;
+    case 7:
+        count = 2;
+        break;
+    case 8:
+        piece.len = UINT64_MAX;
+        break;
+    }
+    write_saved(file, piece, count);
+    expect_refused(-EBADMSG);
+}
+END_TEST
+
 START_TEST(test_special_files)
 {
     ck_assert_int_eq(mkfifo(path, 0600), 0);
@@ -379,6 +468,8 @@ int main(void)
     tcase_add_test(tc, test_other_versions);
     tcase_add_test(tc, test_memory_outside_of_mappings);
     tcase_add_test(tc, test_wrong_thread_count);
+    tcase_add_test(tc, test_saved_file);
+    tcase_add_loop_test(tc, test_hostile_saved_file, 0, 9);
     tcase_add_test(tc, test_special_files);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

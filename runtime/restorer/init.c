@@ -22,6 +22,7 @@
 #include "common/cleanup.h"
 #include "runtime/restorer/objects.h"
 #include "runtime/restorer/restore.h"
+#include "runtime/restorer/saved.h"
 
 #define POLL_MS         20
 #define CENSUS_MS       500
@@ -318,6 +319,7 @@ void stint_init_run(struct stint_restore *restore)
         end_all(restore, err.text);
     }
     await_count(restore, STINT_PHASE_READY, 0);
+    stint_saved_tell(restore);
     stint_objects_set_owners(restore);
     put_last_pid(restore);
     send_notes(restore);
@@ -325,6 +327,7 @@ void stint_init_run(struct stint_restore *restore)
     await_go(restore);
 
     stint_objects_cut(restore);
+    stint_saved_put_back(restore);
     stint_objects_put_back(restore);
     stint_ipc_remove(restore);
     stint_ptys_lock(restore);

@@ -19,6 +19,7 @@
 
 #include "runtime/restorer/objects.h"
 #include "runtime/restorer/restore.h"
+#include "runtime/restorer/saved.h"
 
 static const char usage[] =
     "usage: stint-restorer --control FD --dir DIR --group IMAGE [--full|--lazy]\n"
@@ -108,6 +109,9 @@ static int prepare(struct stint_restore *restore, const char *group_image,
     bool *subreaper;
     int r = stint_restore_load(restore, group_image, err);
 
+    if (r < 0)
+        return r;
+    r = stint_saved_make(restore, err);
     if (r < 0)
         return r;
     r = stint_restore_check(restore, err);

@@ -74,6 +74,7 @@ struct stint_restore {
     struct stint_numbers pids; /* likewise */
     struct stint_plan plan;
     struct stint_sockets *sockets; /* sockets.h */
+    struct stint_saved_files *saved; /* saved.h; NULL: none */
     struct stint_shared *shared;
     uint8_t affinity[STINT_AFFINITY_LEN]; /* what the restorer may run on */
 };
