@@ -24,6 +24,7 @@
 #include "coordinator/agent_checkpoint.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_stopped.h"
+#include "coordinator/agent_terminal.h"
 
 int64_t agent_now_ms(void)
 {
@@ -146,7 +147,10 @@ static int start(struct agent *agent, struct stint_err *err)
     if (agent->config->restore) {
         /* It may take long, and a coordinator does not wait for ever for an agent. */
         agent_link_connect(agent);
-        return agent_restore_run(agent, err);
+        ret = agent_restore_run(agent, err);
+        if (ret == 0 && agent_terminal_start(agent, err) < 0)
+            stint_warn("%s", err->text); /* the program runs */
+        return ret;
     }
     ret = agent_program_start(agent, err);
     if (ret == 0)
@@ -167,6 +171,7 @@ static void release(struct agent *agent)
     agent_checkpoint_abort(agent, "the agent ends");
     agent_api_free(agent);
     agent_link_free(agent);
+    agent_terminal_free(agent);
     agent_restore_free(agent);
     agent_signals_deinit(agent);
     agent_stopped_free(agent);

@@ -45,7 +45,9 @@ static void pass_on(struct agent *agent, const struct signalfd_siginfo *info)
     }
     if (info->ssi_code == SI_KERNEL && getpgid(agent->root) == getpgrp())
         return;
-    if (info->ssi_code == SI_QUEUE) {
+    if (signo == SIGCONT && getpgid(agent->root) != getpgrp()) {
+        ret = kill(-getpgid(agent->root), signo); /* of a restored program: as the shell would */
+    } else if (info->ssi_code == SI_QUEUE) {
         union sigval value = {.sival_ptr = (void *)(uintptr_t)info->ssi_ptr};
 
         ret = sigqueue(agent->root, signo, value);

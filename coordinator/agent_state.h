@@ -24,6 +24,7 @@ struct agent_checkpoint;
 struct agent_link;
 struct agent_restore;
 struct agent_stopped;
+struct agent_terminal;
 
 #define AGENT_EXIT_AGAIN 75 /* EX_TEMPFAIL: ended after a checkpoint, restart goes on */
 
@@ -66,6 +67,7 @@ struct agent {
 
     struct agent_link *link;             /* coordinator: child process and connection */
     struct agent_restore *restore;       /* NULL at a first start */
+    struct agent_terminal *terminal;     /* NULL: no job control to stand in for */
     struct agent_checkpoint *checkpoint; /* NULL: none under way */
     struct agent_api *api;               /* what the program may ask */
     struct agent_stopped *stopped; /* processes that are traced for a checkpoint */
