@@ -97,7 +97,7 @@ struct stint_ckpt_segment {
     uint32_t id;
     uint32_t kind; /* enum stint_segment_kind */
     uint32_t write;
-    uint32_t reserved;
+    uint32_t huge; /* its pages are huge ones (hugetlbfs) */
     uint64_t dev, ino; /* as in /proc/self/maps: which mappings are meant */
     uint64_t size;
     uint64_t generation; /* for the image, where write is set */

@@ -205,6 +205,8 @@ enum stint_vma_kind {
 #define STINT_ADV_SEQUENTIAL 0x0200u /* sr */
 #define STINT_ADV_RANDOM     0x0400u /* rr */
 #define STINT_ADV_LOCKONFAULT 0x0800u /* lo and mlock2(MLOCK_ONFAULT) */
+#define STINT_ADV_HUGETLB    0x1000u /* ht; bits 26 to 31: log2 of the page size, as in mmap(2) */
+#define STINT_ADV_HUGE_SHIFT 26
 
 struct stint_vma {
     uint64_t start, end;
@@ -302,7 +304,7 @@ enum stint_object_kind {
     STINT_OBJ_STDIO = 7, /* the agent's own descriptor `a` (0, 1, 2) */
     STINT_OBJ_TTY = 8,   /* the job's terminal, opened by another way */
     STINT_OBJ_PATH = 9,  /* O_PATH */
-    STINT_OBJ_MEMFD = 10, /* a: segment id, b: seals */
+    STINT_OBJ_MEMFD = 10, /* a: segment id, b: seals, c: size of huge pages or 0 */
     STINT_OBJ_EVENTFD = 11,
     STINT_OBJ_EPOLL = 12,
     STINT_OBJ_SIGNALFD = 13,
@@ -374,7 +376,8 @@ struct stint_segment {
     uint64_t size; /* bytes */
     uint64_t dev, ino;
     uint32_t name_len, path_len; /* bytes after the struct, with the NULs */
-    uint64_t a, b, c;            /* kind-specific */
+    uint64_t a, b;               /* kind-specific */
+    uint64_t huge_page;          /* size of its pages, where they are huge ones, or 0 */
 };
 
 #endif

@@ -108,7 +108,8 @@ struct stint_ipc {
     uint32_t segment_id;
     uint64_t size; /* bytes; number of semaphores; greatest length of the queue */
     uint64_t data_offset, data_len, data_xxh3;
-    uint64_t reserved[4];
+    uint64_t huge_page; /* of STINT_IPC_SHM: size of its pages, where they are huge ones, or 0 */
+    uint64_t reserved[3];
 };
 
 struct stint_ipc_message {

@@ -6,7 +6,9 @@
 #define STINT_COMMON_REFUSALS_H
 
 #define STINT_REFUSAL_AIO         "asynchronous I/O (io_setup) is in use at"
-#define STINT_REFUSAL_HUGE        "cannot save huge pages at"
+#define STINT_REFUSAL_HUGE_FILE   "cannot save the file on hugetlbfs that is mapped at"
+#define STINT_REFUSAL_HUGE_LOOSE \
+    "cannot save huge pages that were mapped with MAP_NORESERVE, shared or from a file, at"
 #define STINT_REFUSAL_USERFAULTFD "cannot save memory under userfaultfd at"
 #define STINT_REFUSAL_DEVICE      "cannot save device memory at"
 

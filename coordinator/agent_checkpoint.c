@@ -420,6 +420,7 @@ static int send_segments(struct agent_checkpoint *checkpoint, struct agent_peer 
             .id = segment->record.id,
             .kind = segment->record.kind,
             .write = segment->writer == peer->pid,
+            .huge = segment->record.huge_page != 0,
             .dev = segment->record.dev,
             .ino = segment->record.ino,
             .size = segment->record.size,

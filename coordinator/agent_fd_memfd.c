@@ -20,7 +20,7 @@ static bool match_memfd(const struct agent_object *object)
     return S_ISREG(object->st.st_mode) && strncmp(object->link, PREFIX, strlen(PREFIX)) == 0;
 }
 
-/* a: segment, 0 = none; b: seals. */
+/* a: segment, 0 = none; b: seals; c: size of huge pages, 0 = none. */
 static int describe_memfd(struct agent_objects *all, struct agent_object *object,
                           const struct agent_segments *segments, struct stint_err *err)
 {
@@ -32,8 +32,7 @@ static int describe_memfd(struct agent_objects *all, struct agent_object *object
     struct statfs fs;
 
     if (fstatfs(object->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-        return agent_object_refuse(object, err, "a memfd of huge pages (MFD_HUGETLB) is not "
-                                                "supported");
+        object->record.c = (uint64_t)fs.f_bsize;
     if (segment)
         object->record.a = segment->record.id;
     object->record.b = seals < 0 ? 0 : (uint64_t)seals;

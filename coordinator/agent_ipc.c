@@ -26,6 +26,7 @@
 #include "common/image_objects.h"
 #include "common/image_write.h"
 #include "coordinator/agent_group.h"
+#include "coordinator/agent_huge.h"
 #include "coordinator/agent_namespace.h"
 #include "coordinator/agent_state.h"
 
@@ -136,12 +137,16 @@ static void look_at_shm(const struct look *look, int id)
     record.flags = state.shm_perm.mode & SHM_DEST ? STINT_IPC_REMOVED : 0;
     record.segment_id = segment ? segment->record.id : 0;
     record.data_len = segment ? 0 : state.shm_segsz;
-    put(look, &record, sizeof(record));
-    if (segment)
+    record.huge_page = segment ? segment->record.huge_page : 0;
+    if (segment) {
+        put(look, &record, sizeof(record));
         return;
+    }
     at = shmat(id, NULL, SHM_RDONLY);
     if (at == (void *)-1)
         fail(look, "attach shared memory %d: %s", id, strerror(errno));
+    record.huge_page = agent_huge_page_at(at);
+    put(look, &record, sizeof(record));
     put(look, at, state.shm_segsz);
     (void)shmdt(at); /* just attached */
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "coordinator/agent_huge.h"
 #include "coordinator/agent_object.h"
 
 #define DELETED " (deleted)"
@@ -59,11 +60,7 @@ static int classify(const char *path, const char **what)
     *what = path;
     if (strncmp(path, "/SYSV", 5) == 0 && ends_with(path, DELETED))
         return STINT_SEG_SYSV; /* the inode number is the id */
-    if (strncmp(path, "/anon_hugepage", 14) == 0) {
-        *what = "shared memory of huge pages (MAP_HUGETLB)";
-        return -1;
-    }
-    if (strcmp(path, "/dev/zero" DELETED) == 0)
+    if (strcmp(path, "/dev/zero" DELETED) == 0 || strcmp(path, "/anon_hugepage" DELETED) == 0)
         return STINT_SEG_ANON;
     if (strncmp(path, "/memfd:", 7) == 0)
         return STINT_SEG_MEMFD;
@@ -107,6 +104,7 @@ static struct agent_segment *add_segment(struct agent_segments *segments,
     segment->record.kind = (uint32_t)kind;
     segment->record.dev = mapping->dev;
     segment->record.ino = mapping->ino;
+    segment->record.huge_page = agent_huge_page_of(mapping->dev);
     return segment;
 }
 

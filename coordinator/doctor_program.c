@@ -275,7 +275,6 @@ static void look_at_memory(struct visit *visit, const struct agent_proc *proc)
     static const struct {
         const char *flag, *text;
     } flags[] = {
-        {" ht", STINT_REFUSAL_HUGE},
         {" um", STINT_REFUSAL_USERFAULTFD},
         {" uw", STINT_REFUSAL_USERFAULTFD},
         {" io", STINT_REFUSAL_DEVICE},
@@ -284,6 +283,7 @@ static void look_at_memory(struct visit *visit, const struct agent_proc *proc)
     STINT_AUTO_FREE char *line = NULL;
     unsigned long start = 0, from, end;
     bool is_kernels = false; /* [vdso], [vvar] */
+    bool is_shared = false, is_file = false, is_named = false;
     size_t room = 0;
     char path[64];
 
@@ -295,10 +295,19 @@ static void look_at_memory(struct visit *visit, const struct agent_proc *proc)
         if (sscanf(line, "%lx-%lx ", &from, &end) == 2) {
             start = from;
             is_kernels = strstr(line, " [v") != NULL;
+            is_file = strchr(line, '/') && !strstr(line, " /anon_hugepage (deleted)");
+            is_named = is_file && !strstr(line, " (deleted)") && !strstr(line, " /memfd:");
+            is_shared = line[strcspn(line, " ") + 4] == 's';
             why = strstr(line, " /[aio]") ? STINT_REFUSAL_AIO : NULL;
         } else if (!is_kernels && strncmp(line, "VmFlags:", 8) == 0)
             for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]) && !why; i++)
                 why = strstr(line, flags[i].flag) ? flags[i].text : NULL;
+        if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " ht") && !why) {
+            if (is_shared && is_named)
+                why = STINT_REFUSAL_HUGE_FILE;
+            else if ((is_shared || is_file) && strstr(line, " nr"))
+                why = STINT_REFUSAL_HUGE_LOOSE;
+        }
         if (why)
             doctor_say(visit->doctor, "process", DOCTOR_REFUSED, "process %d (%s): %s %lx",
                        (int)inner_of(proc), proc->comm, why, start);

@@ -25,6 +25,8 @@ struct region {
     bool readable;
     bool whole;     /* every page counts, in memory or not */
     bool skip_file; /* only pages that differ from the file's */
+    uint64_t huge_page; /* their size, where only trying tells which are there */
+    bool prot_read;     /* they may be read where they are */
 };
 
 static int fail(struct capture *capture, int error, const char *what, const char *name)
@@ -145,6 +147,32 @@ static int refuse_mapping(struct capture *capture,
     return fail(capture, -EOPNOTSUPP, what, name);
 }
 
+#define ANON_HUGE "/anon_hugepage (deleted)"
+
+/* Pages that are not there yet cannot be told from those that another process has touched;
+ * where they are reserved it does no harm to touch them. */
+static int check_huge(struct capture *capture, const struct map_entry *entry)
+{
+    const struct stint_ckpt_segment *segment = find_segment(capture, entry);
+
+    if (entry->shared && !(segment && segment->huge))
+        return refuse_mapping(capture, entry, STINT_REFUSAL_HUGE_FILE);
+    if (entry->advice & STINT_ADV_NORESERVE
+        && (entry->shared || strcmp(entry->path, ANON_HUGE) != 0))
+        return refuse_mapping(capture, entry, STINT_REFUSAL_HUGE_LOOSE);
+    return 0;
+}
+
+static uint32_t advice_of(const struct map_entry *entry)
+{
+    uint32_t advice = entry->advice & 0xffffu;
+
+    if (entry->advice & MAPS_HUGETLB)
+        advice |= STINT_ADV_HUGETLB
+                  | (uint32_t)__builtin_ctzll(entry->page_kb << 10) << STINT_ADV_HUGE_SHIFT;
+    return advice;
+}
+
 static int classify_shared(struct capture *capture,
                            const struct map_entry *entry,
                            struct stint_vma *vma,
@@ -180,6 +208,11 @@ static int classify_private(struct capture *capture,
 {
     struct stat st;
 
+    if (strcmp(entry->path, ANON_HUGE) == 0 && entry->advice & MAPS_HUGETLB) {
+        vma->kind = STINT_VMA_ANON;
+        vma->offset = 0;
+        return 0;
+    }
     if (entry->ino == 0 || entry->path[0] != '/') {
         vma->kind = entry->advice & STINT_ADV_GROWSDOWN ? STINT_VMA_STACK : STINT_VMA_ANON;
         return 0;
@@ -197,6 +230,7 @@ static int classify_private(struct capture *capture,
     vma->kind = STINT_VMA_ANON;
     vma->offset = 0;
     region->whole = true;
+    region->huge_page = entry->advice & MAPS_HUGETLB ? entry->page_kb << 10 : 0;
     region->readable = false; /* pages beyond the end of the file cannot be read */
     return 0;
 }
@@ -209,11 +243,12 @@ static int add_mapping(struct mapping_walk *walk,
     struct capture *capture = walk->capture;
     struct stint_vma vma = {
         .start = start, .end = end, .prot = entry->prot,
-        .advice = entry->advice & 0xffffu,
+        .advice = advice_of(entry),
         .offset = entry->ino ? entry->offset + (start - entry->start) : 0,
         .dev = entry->dev, .ino = entry->ino};
     struct region region = {.start = start, .end = end, .addr = start,
-                            .readable = entry->prot & PROT_READ};
+                            .readable = entry->prot & PROT_READ,
+                            .prot_read = entry->prot & PROT_READ};
     int ret = 0;
 
     if (strcmp(entry->path, "[vsyscall]") == 0)
@@ -221,12 +256,12 @@ static int add_mapping(struct mapping_walk *walk,
     if (strcmp(entry->path, "[vdso]") == 0 || strncmp(entry->path, "[vvar", 5) == 0) {
         vma.kind = entry->path[2] == 'd' ? STINT_VMA_VDSO : STINT_VMA_VVAR;
         region.end = region.start;
-    } else if (entry->advice & (MAPS_HUGETLB | MAPS_USERFAULTFD | MAPS_IO)) {
+    } else if (entry->advice & (MAPS_USERFAULTFD | MAPS_IO)) {
         return refuse_mapping(capture, entry,
-                              entry->advice & MAPS_HUGETLB ? STINT_REFUSAL_HUGE
-                              : entry->advice & MAPS_USERFAULTFD
-                                  ? STINT_REFUSAL_USERFAULTFD
-                                  : STINT_REFUSAL_DEVICE);
+                              entry->advice & MAPS_USERFAULTFD ? STINT_REFUSAL_USERFAULTFD
+                                                               : STINT_REFUSAL_DEVICE);
+    } else if (entry->advice & MAPS_HUGETLB && (ret = check_huge(capture, entry)) < 0) {
+        return ret;
     } else if (entry->shared) {
         ret = classify_shared(capture, entry, &vma, &region);
     } else {
@@ -338,6 +373,27 @@ static void store_run(uint64_t start, uint64_t end, void *arg)
     }
 }
 
+/* Of huge pages those that can be had: a page that is there always can. Read by way of the
+ * kernel, which says so where there is none, in place of SIGBUS. */
+static void store_huge(struct writer *writer, const struct region *whole)
+{
+    struct region region = *whole;
+    struct store store = {.writer = writer, .region = &region};
+    uint64_t run = region.start;
+    char byte;
+
+    region.readable = region.prot_read;
+    for (uint64_t at = region.start; at < region.end; at += region.huge_page) {
+        if (raw_syscall(SYS_pread64, writer->mem_fd, &byte, 1, at) == 1)
+            continue;
+        if (run < at)
+            store_run(run, at, &store);
+        run = at + region.huge_page;
+    }
+    if (run < region.end)
+        store_run(run, region.end, &store);
+}
+
 static int store_regions(struct capture *capture, struct writer *writer)
 {
     struct page_scan scan = {.scan = !stint_runtime.no_pagemap_scan,
@@ -350,7 +406,9 @@ static int store_regions(struct capture *capture, struct writer *writer)
         return fail(capture, scan.fd, "cannot open /proc/self/pagemap", NULL);
     for (size_t i = 0; ret == 0 && i < capture->nregions; i++) {
         store.region = &capture->regions[i];
-        if (store.region->whole)
+        if (store.region->huge_page)
+            store_huge(writer, store.region);
+        else if (store.region->whole)
             store_run(store.region->start, store.region->end, &store);
         else
             ret = pages_walk(&scan, store.region->start, store.region->end,
@@ -444,7 +502,10 @@ static int visit_segment(const struct map_entry *entry, void *arg)
     capture->regions[i] = (struct region){.start = entry->start, .end = entry->end,
                                           .addr = entry->offset,
                                           .readable = entry->prot & PROT_READ,
-                                          .whole = true};
+                                          .whole = true,
+                                          .prot_read = entry->prot & PROT_READ};
+    if (entry->advice & MAPS_HUGETLB)
+        capture->regions[i].huge_page = entry->page_kb << 10;
     capture->nregions++;
     return 0;
 }
@@ -494,9 +555,12 @@ int capture_segment(struct capture *capture,
         }
         region.end = region.start + len;
         store.region = &region;
-        if (!resident_only
-            || pages_walk_shared(capture->pages, CAPTURE_PAGES_BYTES, region.start,
-                                 region.end, store_run, &store) < 0)
+        if (region.huge_page)
+            store_huge(&writer, &region);
+        else if (!resident_only
+                 || pages_walk_shared(capture->pages, CAPTURE_PAGES_BYTES, region.start,
+                                      region.end, store_run, &store)
+                        < 0)
             store_run(region.start, region.end, &store);
         stored_to = region.addr + len;
     }

@@ -139,8 +139,12 @@ static void parse_detail(const char *line, struct map_entry *entry)
 {
     const char *value;
 
-    if ((value = stint_text_field(line, "Rss")) || (value = stint_text_field(line, "Swap")))
+    if ((value = stint_text_field(line, "Rss")) || (value = stint_text_field(line, "Swap"))
+        || (value = stint_text_field(line, "Private_Hugetlb"))
+        || (value = stint_text_field(line, "Shared_Hugetlb")))
         entry->resident_kb += stint_text_decimal(&value);
+    else if ((value = stint_text_field(line, "KernelPageSize")))
+        entry->page_kb = stint_text_decimal(&value);
     else if (strncmp(line, "VmFlags:", 8) == 0)
         parse_flags(line + 8, entry);
 }

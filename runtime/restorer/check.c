@@ -158,20 +158,23 @@ int stint_restore_limit_pids(const struct stint_restore *restore, struct stint_e
 
 int stint_restore_check(struct stint_restore *restore, struct stint_err *err)
 {
+    int r;
+
     restore->pid_max = read_pid_max();
     for (size_t i = 0; i < restore->nmembers; i++) {
         const struct stint_restored_process *p = &restore->members[i];
-        int r = p->image ? check_process(p->image, err) : 0;
+        r = p->image ? check_process(p->image, err) : 0;
 
         if (r < 0)
             return stint_err_prefix(err, "process %d (%s)", p->member->pid, p->member->comm);
     }
     for (size_t i = 0; i < restore->nsegments; i++) {
         const struct stint_image *image = restore->segments[i].image;
-        int r = image ? check_encodings(image, err) : 0;
+        r = image ? check_encodings(image, err) : 0;
 
         if (r < 0)
             return r;
     }
-    return stint_objects_check(restore, err);
+    r = stint_huge_check(restore, err);
+    return r < 0 ? r : stint_objects_check(restore, err);
 }

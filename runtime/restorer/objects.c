@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -210,6 +211,40 @@ static bool is_zero(const char *bytes, size_t len)
     return len > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
+/* Into a file of huge pages, which cannot be written to; what is zero stays a hole. */
+static int put_data_mapped(struct stint_restore *restore, const struct stint_object *object,
+                           int fd, struct stint_err *err)
+{
+    static const size_t piece = 64 << 10;
+    STINT_AUTO_FREE char *buf = malloc(piece);
+    char *at;
+    int r = 0;
+
+    if (!buf)
+        return stint_err_set(err, -ENOMEM, "restore contents");
+    if (ftruncate(fd, (off_t)object->size) < 0)
+        return stint_err_set(err, -errno, "make a file of huge pages");
+    if (object->size == 0)
+        return 0;
+    at = mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (at == MAP_FAILED)
+        return stint_err_set(err, -errno, "map a file of huge pages");
+    for (uint64_t done = 0; r == 0 && done < object->data_len && done < object->size;) {
+        size_t want = object->data_len - done < piece ? object->data_len - done : piece;
+        off_t from = (off_t)(object->data_offset + done);
+        ssize_t got = pread(restore->group_image->fd, buf, want, from);
+
+        /* by way of the kernel, which says so when there is no page left */
+        if (got > 0 && !is_zero(buf, (size_t)got))
+            got = pread(restore->group_image->fd, at + done, (size_t)got, from);
+        if (got <= 0)
+            r = stint_err_set(err, got < 0 ? -errno : -EIO, "fill a file of huge pages");
+        done += got > 0 ? (uint64_t)got : 0;
+    }
+    (void)munmap(at, object->size); /* just mapped */
+    return r;
+}
+
 int stint_object_put_data(struct stint_restore *restore, const struct stint_object *object,
                           int fd, struct stint_err *err)
 {
@@ -220,6 +255,8 @@ int stint_object_put_data(struct stint_restore *restore, const struct stint_obje
 
     if (!buf)
         return stint_err_set(err, -ENOMEM, "restore contents");
+    if (stint_is_huge(fd))
+        return put_data_mapped(restore, object, fd, err);
     while (done < object->data_len) {
         size_t want = object->data_len - done < piece ? object->data_len - done : piece;
         ssize_t got = pread(restore->group_image->fd, buf, want,

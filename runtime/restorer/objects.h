@@ -111,6 +111,13 @@ int stint_objects_link_epoll(struct stint_restore *restore, int32_t pid,
 /* Another open file description of what fd refers to. Returns fd or -errno. */
 int stint_reopen(int fd, int flags);
 
+/* huge.c: flags of memfd_create(2) for huge pages of that size; 0 for 0. */
+unsigned stint_memfd_huge(uint64_t page);
+/* Is it a file of huge pages? */
+bool stint_is_huge(int fd);
+/* Before anything is made: are there enough huge pages for shared memory? */
+int stint_huge_check(struct stint_restore *restore, struct stint_err *err);
+
 /* What of F_GETFL makes sense to open(2): nothing that creates or empties. */
 int stint_object_flags(const struct stint_object *object);
 

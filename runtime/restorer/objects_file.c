@@ -262,8 +262,9 @@ int stint_object_open_path(struct stint_restore *restore,
 static int make_memfd(struct stint_restore *restore, const struct stint_object *object,
                       struct stint_err *err)
 {
-    STINT_AUTO_CLOSE int fd = memfd_create(stint_object_path(object),
-                                           MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    STINT_AUTO_CLOSE int fd =
+        memfd_create(stint_object_path(object),
+                     MFD_CLOEXEC | MFD_ALLOW_SEALING | stint_memfd_huge(object->c));
     int r;
 
     if (fd < 0)

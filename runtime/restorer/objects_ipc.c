@@ -16,6 +16,10 @@
 #include "common/image_objects.h"
 #include "runtime/restorer/objects.h"
 
+#ifndef SHM_HUGE_SHIFT
+#define SHM_HUGE_SHIFT 26
+#endif
+
 union semun {
     int val;
     struct semid_ds *buf;
@@ -70,6 +74,7 @@ static int fill_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
     const struct stint_restored_segment *segment =
         ipc->segment_id ? stint_restore_segment(restore, ipc->segment_id) : NULL;
     STINT_AUTO_FREE void *contents = NULL;
+    uint64_t page = STINT_PAGE_SIZE;
     char *at;
     int r = 0;
 
@@ -81,16 +86,18 @@ static int fill_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
     at = shmat(ipc->id, NULL, 0);
     if (at == (void *)-1)
         return stint_err_set(err, -errno, "attach shared memory %d", ipc->id);
+    if (ipc->huge_page)
+        page = ipc->huge_page;
     if (contents)
         memcpy(at, contents, ipc->size);
     else if (segment->image)
-        r = stint_segment_load(segment->image, at, (ipc->size + 4095) & ~UINT64_C(4095), err);
+        r = stint_segment_load(segment->image, at, (ipc->size + page - 1) & ~(page - 1), err);
     for (size_t i = 0; r == 0 && segment && i < restore->nsegments; i++) {
         const struct stint_restored_segment *part = &restore->segments[i];
 
         if (part->segment->kind == STINT_SEG_PART && part->segment->a == ipc->segment_id
             && part->image)
-            r = stint_segment_load(part->image, at, (ipc->size + 4095) & ~UINT64_C(4095), err);
+            r = stint_segment_load(part->image, at, (ipc->size + page - 1) & ~(page - 1), err);
     }
     (void)shmdt(at); /* just attached */
     return r;
@@ -99,12 +106,14 @@ static int fill_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
 static int make_shm(struct stint_restore *restore, const struct stint_ipc *ipc,
                     struct stint_err *err)
 {
+    int flags = IPC_CREAT | IPC_EXCL | 0600;
     struct shmid_ds state;
     int r = want_id("shm", ipc->id, err);
 
+    if (ipc->huge_page)
+        flags |= SHM_HUGETLB | __builtin_ctzll(ipc->huge_page) << SHM_HUGE_SHIFT;
     if (r == 0)
-        r = check_id("shared memory",
-                     shmget(ipc->key, ipc->size, IPC_CREAT | IPC_EXCL | 0600), ipc->id, err);
+        r = check_id("shared memory", shmget(ipc->key, ipc->size, flags), ipc->id, err);
     if (r == 0)
         r = fill_shm(restore, ipc, err);
     if (r < 0 || shmctl(ipc->id, IPC_STAT, &state) < 0)

@@ -28,7 +28,7 @@ static int make_memfd(const struct stint_segment *segment, struct stint_err *err
     end = strstr(name, " (deleted)");
     if (end)
         *end = '\0';
-    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | stint_memfd_huge(segment->huge_page));
     return fd < 0 ? stint_err_set(err, -errno, "make shared memory") : fd;
 }
 
@@ -79,6 +79,20 @@ static int put_extent(const struct stint_image *image, const struct stint_extent
     return 0;
 }
 
+/* Files of huge pages cannot be written to. */
+static int fill_mapped(const struct stint_image *image, int fd, uint64_t size,
+                       struct stint_err *err)
+{
+    char *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    int r;
+
+    if (at == MAP_FAILED)
+        return stint_err_set(err, -errno, "map shared memory of huge pages");
+    r = stint_segment_load(image, at, size, err);
+    (void)munmap(at, size); /* just mapped */
+    return r;
+}
+
 static int fill(const struct stint_image *image, int fd, uint64_t size,
                 struct stint_err *err)
 {
@@ -86,6 +100,8 @@ static int fill(const struct stint_image *image, int fd, uint64_t size,
     struct stint_image_record rec;
     size_t cursor = 0;
 
+    if (stint_is_huge(fd))
+        return fill_mapped(image, fd, size, err);
     if (!buf)
         return stint_err_set(err, -ENOMEM, "fill shared memory");
     while (stint_image_next_of(image, STINT_REC_EXTENTS, &cursor, &rec)) {

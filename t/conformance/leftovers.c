@@ -1,13 +1,14 @@
 /* Remove what cases have left on the machine that were killed before their end.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Standard input: lines "queue NAME" or "semaphores ID".
+ * Standard input: lines "queue NAME", "semaphores ID" or "shm ID".
  */
 #include <mqueue.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sem.h>
+#include <sys/shm.h>
 
 int main(void)
 {
@@ -18,6 +19,8 @@ int main(void)
             (void)mq_unlink(name); /* most are gone */
         else if (strcmp(kind, "semaphores") == 0)
             (void)semctl(atoi(name), 0, IPC_RMID); /* likewise */
+        else if (strcmp(kind, "shm") == 0)
+            (void)shmctl(atoi(name), IPC_RMID, NULL); /* likewise */
     }
     return 0;
 }

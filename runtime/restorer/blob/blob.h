@@ -61,6 +61,7 @@ struct blob_args {
     uint32_t lazy;      /* map anonymous memory from the image */
     uint32_t drop_caps; /* an ordinary user: nothing of the namespace's power stays */
     uint32_t change_ids; /* root: the process had the other ids uid and gid */
+    uint32_t huge_told; /* that there are too few huge pages */
     uint32_t stopped;   /* was stopped by job control: the signal to stop by, or 0 */
     uint32_t nchildren, children_offset; /* struct blob_stopped_child[] */
     uint32_t held;      /* futex, 1 at first: threads other than the leader wait for 0 */

@@ -24,6 +24,9 @@
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
@@ -119,7 +122,61 @@ static int mapping_flags(const struct stint_vma *vma)
     }
     if (vma->advice & STINT_ADV_NORESERVE)
         flags |= MAP_NORESERVE;
+    if (vma->advice & STINT_ADV_HUGETLB && vma->kind == STINT_VMA_ANON)
+        flags |= MAP_HUGETLB | (int)(vma->advice & ~0u << STINT_ADV_HUGE_SHIFT);
     return flags;
+}
+
+/* --- huge pages -------------------------------------------------------------------- */
+
+static uint64_t page_size(const struct stint_vma *vma)
+{
+    return vma->advice & STINT_ADV_HUGETLB ? 1ull << (vma->advice >> STINT_ADV_HUGE_SHIFT)
+                                           : STINT_PAGE_SIZE;
+}
+
+/* Have every page that something is written to: later there would be SIGBUS where none is
+ * left. */
+static bool populate(struct blob_args *args, const struct stint_vma *vma)
+{
+    const struct stint_extent *e = BLOB_AT(args, args->extents_offset, struct stint_extent);
+    uint64_t page = page_size(vma);
+
+    for (uint32_t i = 0; i < args->nextents; i++) {
+        uint64_t from = e[i].addr > vma->start ? e[i].addr : vma->start;
+        uint64_t to = e[i].addr + e[i].len < vma->end ? e[i].addr + e[i].len : vma->end;
+        long ret;
+
+        if (from >= to)
+            continue;
+        from &= ~(page - 1);
+        to = (to + page - 1) & ~(page - 1);
+        ret = raw_syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE);
+        if (ret != 0 && ret != -EINVAL) /* Linux before 5.14 does not know it */
+            return false;
+    }
+    return true;
+}
+
+/* Private memory is as good in ordinary pages, only slower. */
+static long map_huge(struct blob_args *args, struct blob_vma *v)
+{
+    struct stint_vma *vma = &v->vma;
+    uint64_t len = vma->end - vma->start;
+    long ret = raw_syscall(SYS_mmap, vma->start, len, v->load_prot, mapping_flags(vma), -1, 0);
+
+    if (ret == (long)vma->start && populate(args, vma))
+        return ret;
+    if (ret == (long)vma->start)
+        (void)raw_syscall(SYS_munmap, vma->start, len); /* just mapped */
+    vma->advice = (vma->advice & 0xffffu & ~STINT_ADV_HUGETLB) | STINT_ADV_HUGEPAGE;
+    ret = raw_syscall(SYS_mmap, vma->start, len, v->load_prot, mapping_flags(vma), -1, 0);
+    if (!args->huge_told)
+        blob_note(args, "there are too few huge pages (sysctl vm.nr_hugepages): private memory "
+                        "of the program is in ordinary ones now",
+                  NULL);
+    args->huge_told = 1;
+    return ret;
 }
 
 /* System V shared memory is attached as a whole, wherever there is room, and what was
@@ -134,13 +191,24 @@ static void attach(struct blob_args *args, struct blob_vma *v)
 
     if (ret != 0)
         fail_at(args, ret, "find the shared memory at", vma->start);
-    size = (state.shm_segsz + 4095) & ~4095ull;
+    size = (state.shm_segsz + page_size(vma) - 1) & ~(page_size(vma) - 1);
+    flags |= vma->prot & PROT_EXEC ? SHM_EXEC : 0;
+    /* before Linux 5.16 huge pages cannot be moved */
+    if (vma->advice & STINT_ADV_HUGETLB && vma->offset == 0 && len == size) {
+        ret = raw_syscall(SYS_shmat, v->shmid, vma->start, flags);
+        if (ret != (long)vma->start)
+            fail_at(args, ret, "attach the shared memory at", vma->start);
+        ret = raw_syscall(SYS_mprotect, vma->start, len, vma->prot);
+        if (ret != 0)
+            fail_at(args, ret, "protect memory at", vma->start);
+        return;
+    }
     /* its place is kept, or the two could overlap, which mremap does not take */
     ret = raw_syscall(SYS_mmap, vma->start, len, PROT_NONE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     if (ret != (long)vma->start)
         fail_at(args, raw_is_error(ret) ? ret : -EEXIST, "map memory at", vma->start);
-    at = raw_syscall(SYS_shmat, v->shmid, 0, flags | (vma->prot & PROT_EXEC ? SHM_EXEC : 0));
+    at = raw_syscall(SYS_shmat, v->shmid, 0, flags);
     if (raw_is_error(at))
         fail_at(args, at, "attach the shared memory at", vma->start);
     if (vma->offset + len > size)
@@ -178,8 +246,11 @@ static void map_one(struct blob_args *args, struct opened *opened, struct blob_v
         fd = v->fd;
         offset = vma->offset;
     }
-    ret = raw_syscall(SYS_mmap, vma->start, vma->end - vma->start, v->load_prot,
-                      mapping_flags(vma), fd, offset);
+    if (vma->advice & STINT_ADV_HUGETLB && vma->kind == STINT_VMA_ANON)
+        ret = map_huge(args, v);
+    else
+        ret = raw_syscall(SYS_mmap, vma->start, vma->end - vma->start, v->load_prot,
+                          mapping_flags(vma), fd, offset);
     if (ret != (long)vma->start) /* before Linux 4.17 the address is only a wish */
         fail_at(args, raw_is_error(ret) ? ret : -EEXIST, "map memory at", vma->start);
     /* advice that matters while pages come in */
@@ -201,7 +272,7 @@ static void map_all(struct blob_args *args)
         /* What cannot be written is opened for the time of loading. A huge
          * reservation is not, as a whole: the kernel would account for all of it. */
         if (v->has_extents && !(v->vma.prot & PROT_WRITE) &&
-            v->vma.end - v->vma.start <= OPEN_WHOLE)
+            (v->vma.end - v->vma.start <= OPEN_WHOLE || v->vma.advice & STINT_ADV_HUGETLB))
             v->load_prot = PROT_READ | PROT_WRITE;
         map_one(args, &opened, v);
     }
@@ -280,7 +351,7 @@ static bool is_lazy(struct blob_args *args, uint32_t first, const struct stint_e
 
     return args->lazy && e->encoding == STINT_ENC_RAW && e->len >= LAZY_MIN_LEN &&
            v->vma.kind == STINT_VMA_ANON && v->vma.end >= e->addr + e->len &&
-           !(v->vma.advice & STINT_ADV_LOCKED);
+           !(v->vma.advice & (STINT_ADV_LOCKED | STINT_ADV_HUGETLB));
 }
 
 /* Returns false where the kernel does not want another mapping. */
