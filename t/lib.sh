@@ -37,6 +37,7 @@ t_cleanup() {
     for t_host in $T_HOSTS; do
         kill -9 "$t_host" 2>/dev/null
     done
+    cat "$T"/*.cases/*/leftovers 2>/dev/null | "$T_STAGE/t/conformance/leftovers" 2>/dev/null
     rm -rf "$T"
     [ -z "${T_OWN_STAGE:-}" ] || rm -rf "$T_OWN_STAGE"
 }

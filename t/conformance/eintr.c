@@ -433,7 +433,7 @@ static void across_sysv_semaphore(void (*fn)(void *), long number)
     struct sembuf operation = {.sem_op = 1};
     pid_t pid;
 
-    sysv_id = (int)SYS(semget(IPC_PRIVATE, 1, 0600));
+    sysv_id = leaves_id("semaphores", (int)SYS(semget(IPC_PRIVATE, 1, 0600)));
     pid = child(fn, NULL);
     await_syscall(pid, pid, number);
     hold();
@@ -470,7 +470,7 @@ CASE(msgrcv_blocked)
     struct message message = {.type = 3, .text = "hello"};
     pid_t pid;
 
-    sysv_id = (int)SYS(msgget(IPC_PRIVATE, 0600));
+    sysv_id = leaves_id("messages", (int)SYS(msgget(IPC_PRIVATE, 0600)));
     pid = child(in_msgrcv, NULL);
     await_syscall(pid, pid, SYS_msgrcv);
     hold();

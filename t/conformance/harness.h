@@ -77,6 +77,11 @@ void await(const char *name);
 /* Wait (with a deadline) until this thread sits in that system call. */
 void await_syscall(pid_t pid, pid_t tid, long number);
 
+/* The case makes something that outlives it when it is killed: the runner removes it then
+ * (leftovers.c has the kinds). leaves_id() returns id. */
+void leaves(const char *kind, const char *name);
+int leaves_id(const char *kind, int id);
+
 /* A few milliseconds, for loops that poll. */
 void nap(void);
 

@@ -48,14 +48,6 @@ static long page_kb(const void *at)
     return kb;
 }
 
-/* For leftovers.c. */
-static void note_shm(int id)
-{
-    FILE *file = fopen("leftovers", "ae");
-
-    CHECK(file && fprintf(file, "shm %d\n", id) > 0 && fclose(file) == 0);
-}
-
 static bool is_zero(const char *at, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -270,7 +262,7 @@ CASE(sysv)
     if (id < 0 && (errno == ENOMEM || errno == EPERM))
         skip("no huge pages for this user (vm.nr_hugepages, vm.hugetlb_shm_group)");
     CHECK(id >= 0);
-    note_shm(id);
+    (void)leaves_id("shm", id);
     at = shmat(id, NULL, 0);
     CHECK(at != (void *)-1);
     fill(at, HUGE + 100, 1);
@@ -291,7 +283,7 @@ CASE(sysv_not_attached)
     if (id < 0 && (errno == ENOMEM || errno == EPERM))
         skip("no huge pages for this user (vm.nr_hugepages, vm.hugetlb_shm_group)");
     CHECK(id >= 0);
-    note_shm(id);
+    (void)leaves_id("shm", id);
     at = shmat(id, NULL, 0);
     CHECK(at != (void *)-1);
     fill(at, HUGE, 1);

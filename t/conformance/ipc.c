@@ -12,31 +12,18 @@ struct name {
     char text[64];
 };
 
-/* For leftovers.c. */
-static void note(const char *kind, const char *name)
-{
-    FILE *file = fopen("leftovers", "ae");
-
-    CHECK(file && fprintf(file, "%s %s\n", kind, name) > 0 && fclose(file) == 0);
-}
-
 static struct name name_of(const char *what)
 {
     struct name name;
 
     (void)snprintf(name.text, sizeof name.text, "/stint-ipc-%s-%d", what, getpid());
-    note("queue", name.text);
+    leaves("queue", name.text);
     return name;
 }
 
 static int make_semaphores(int count)
 {
-    int id = (int)SYS(semget(IPC_PRIVATE, count, 0600));
-    char text[16];
-
-    (void)snprintf(text, sizeof text, "%d", id);
-    note("semaphores", text);
-    return id;
+    return leaves_id("semaphores", (int)SYS(semget(IPC_PRIVATE, count, 0600)));
 }
 
 static mqd_t make(const char *name, long maxmsg, long msgsize)

@@ -1,12 +1,13 @@
 /* Remove what cases have left on the machine that were killed before their end.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Standard input: lines "queue NAME", "semaphores ID" or "shm ID".
+ * Standard input: lines "queue NAME", "semaphores ID", "messages ID" or "shm ID".
  */
 #include <mqueue.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 
@@ -19,6 +20,8 @@ int main(void)
             (void)mq_unlink(name); /* most are gone */
         else if (strcmp(kind, "semaphores") == 0)
             (void)semctl(atoi(name), 0, IPC_RMID); /* likewise */
+        else if (strcmp(kind, "messages") == 0)
+            (void)msgctl(atoi(name), IPC_RMID, NULL); /* likewise */
         else if (strcmp(kind, "shm") == 0)
             (void)shmctl(atoi(name), IPC_RMID, NULL); /* likewise */
     }

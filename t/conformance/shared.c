@@ -37,7 +37,7 @@ static void sysv_shm_child(void *id)
 
 CASE(sysv_shm)
 {
-    int id = (int)SYS(shmget(IPC_PRIVATE, MIB, 0600));
+    int id = leaves_id("shm", (int)SYS(shmget(IPC_PRIVATE, MIB, 0600)));
     volatile int *at = shmat(id, NULL, 0);
     struct shmid_ds state;
     pid_t pid;
@@ -67,7 +67,7 @@ static void sysv_shm_second_half(void *at)
 
 CASE(sysv_shm_in_parts)
 {
-    int id = (int)SYS(shmget(IPC_PRIVATE, MIB, 0600));
+    int id = leaves_id("shm", (int)SYS(shmget(IPC_PRIVATE, MIB, 0600)));
     char *at = shmat(id, NULL, 0);
     pid_t pid;
 
@@ -89,7 +89,7 @@ CASE(sysv_shm_in_parts)
 CASE(sysv_shm_by_key)
 {
     key_t key = 0x51000000 + getpid();
-    int id = (int)SYS(shmget(key, MIB, IPC_CREAT | IPC_EXCL | 0600));
+    int id = leaves_id("shm", (int)SYS(shmget(key, MIB, IPC_CREAT | IPC_EXCL | 0600)));
     char *at = shmat(id, NULL, 0);
 
     CHECK(at != (void *)-1);
@@ -102,7 +102,7 @@ CASE(sysv_shm_by_key)
 
 CASE(sysv_shm_removed_while_attached)
 {
-    int id = (int)SYS(shmget(IPC_PRIVATE, MIB, 0600));
+    int id = leaves_id("shm", (int)SYS(shmget(IPC_PRIVATE, MIB, 0600)));
     char *at = shmat(id, NULL, 0);
 
     CHECK(at != (void *)-1);
@@ -115,7 +115,7 @@ CASE(sysv_shm_removed_while_attached)
 
 CASE(sysv_semaphores)
 {
-    int id = (int)SYS(semget(IPC_PRIVATE, 3, 0600));
+    int id = leaves_id("semaphores", (int)SYS(semget(IPC_PRIVATE, 3, 0600)));
     struct sembuf take = {.sem_num = 1, .sem_op = -2};
 
     for (int i = 0; i < 3; i++)
@@ -134,7 +134,7 @@ CASE(sysv_messages)
         long type;
         char text[32];
     } message = {0};
-    int id = (int)SYS(msgget(IPC_PRIVATE, 0600));
+    int id = leaves_id("messages", (int)SYS(msgget(IPC_PRIVATE, 0600)));
 
     for (int i = 0; i < 3; i++) {
         message.type = i + 1;
