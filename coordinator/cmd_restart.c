@@ -18,6 +18,7 @@
 #include "coordinator/agent.h"
 #include "coordinator/agent_settings.h"
 #include "coordinator/commands.h"
+#include "coordinator/task_record.h"
 
 #define LOCK_WAIT_MS 5000 /* for a coordinator whose programs have just ended */
 #define LOCK_POLL_MS 20
@@ -240,6 +241,33 @@ struct place {
     const char *from, *to; /* absolute; to may be the same */
 };
 
+/* A batch job's shell has its script open where Slurm had put it, which is gone: the copy
+ * in the checkpoint directory takes its place, and goes along into a new one (to_fd). */
+static int place_script(const struct place *place, int to_fd, struct stint_err *err)
+{
+    STINT_AUTO_FREE char *from = NULL, *to = NULL, *map = NULL;
+    struct task_record record;
+    int ret = task_record_read(place->from_fd, &record, err);
+
+    if (ret == 0
+        && (asprintf(&from, "%s/" TASK_RECORD_SCRIPT, place->from) < 0
+            || asprintf(&to, "%s/" TASK_RECORD_SCRIPT, place->to) < 0))
+        ret = stint_err_set(err, -ENOMEM, "restart");
+    if (ret == 0 && access(from, R_OK) == 0) {
+        task_record_add_script(&record, from);
+        task_record_add_script(&record, to);
+        if (to_fd >= 0) {
+            ret = task_record_copy_script(to_fd, from, err);
+            ret = ret ?: task_record_write(to_fd, &record, err);
+        }
+        map = task_record_path_map(&record, to);
+        if (ret == 0 && map && setenv("STINT_PATH_MAP", map, 0) < 0)
+            ret = stint_err_set(err, -errno, "restart");
+    }
+    task_record_deinit(&record);
+    return ret;
+}
+
 static int restart_one(const struct restart *restart, const struct place *place,
                        uint64_t generation, struct stint_err *err)
 {
@@ -314,6 +342,9 @@ static int run(struct restart *restart, struct stint_err *err)
     place.from_fd = from_fd;
     place.from = from;
     place.to = to ? to : from;
+    ret = place_script(&place, to_fd, err);
+    if (ret != 0)
+        return ret;
     ret = restart->generation
               ? restart_one(restart, &place, restart->generation, err)
               : restart_any(restart, &place, err);

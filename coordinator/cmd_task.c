@@ -40,8 +40,7 @@
 #include "coordinator/commands.h"
 #include "coordinator/task_record.h"
 
-#define SCRIPT_NAME "script" /* copy of the batch script in DIR */
-#define PREFIX      "STINT_TASK_"
+#define PREFIX "STINT_TASK_"
 
 static const char help_text[] =
     "usage: stint task\n"
@@ -271,34 +270,8 @@ static int open_dir(struct task *task, struct stint_err *err)
     if (rc)
         return rc;
     register_dir(task);
-    if (asprintf(&task->script, "%s/" SCRIPT_NAME, task->dir) < 0)
+    if (asprintf(&task->script, "%s/" TASK_RECORD_SCRIPT, task->dir) < 0)
         return stint_err_set(err, -ENOMEM, "%s", path);
-    return 0;
-}
-
-/* --- the batch script -------------------------------------------------------- */
-
-/* A shell reads its script as it goes, from a file that slurmstepd writes into the
- * node's spool directory and removes at the end of the run. The copy takes its place. */
-static int copy_script(int dir_fd, const char *from, struct stint_err *err)
-{
-    STINT_AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
-    STINT_AUTO_CLOSE int out = -1;
-    char buf[65536];
-    ssize_t n;
-
-    if (in < 0)
-        return stint_err_set(err, -errno, "open %s", from);
-    out = openat(dir_fd, SCRIPT_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                 0700);
-    if (out < 0)
-        return stint_err_set(err, -errno, "create " SCRIPT_NAME);
-    while ((n = read(in, buf, sizeof(buf))) > 0)
-        for (ssize_t done = 0, w; done < n; done += w)
-            if ((w = write(out, buf + done, (size_t)(n - done))) < 0)
-                return stint_err_set(err, -errno, "write " SCRIPT_NAME);
-    if (n < 0 || fsync(out) != 0)
-        return stint_err_set(err, -errno, "copy %s", from);
     return 0;
 }
 
@@ -428,6 +401,20 @@ static void describe(const struct task *task, int dir_fd, uint64_t generation,
     stint_manifest_deinit(&manifest);
 }
 
+/* The program of a generation, which another kind of task may have written: a step's is
+ * called "step". Freed by the caller. */
+static char *group_of(const struct task *task, int dir_fd, uint64_t generation)
+{
+    struct stint_manifest manifest;
+    char *name;
+
+    if (stint_manifest_read(dir_fd, generation, &manifest, NULL))
+        return strdup(task->value[TASK_KIND]); /* the restore says what is wrong with it */
+    name = strdup(manifest.ngroups == 1 ? manifest.groups[0].name : task->value[TASK_KIND]);
+    stint_manifest_deinit(&manifest);
+    return name;
+}
+
 /* record: of this job, for the paths; origin: of the job that wrote the generation. */
 static int restore(struct task *task, int from_fd, const char *from_dir,
                    uint64_t generation, const struct task_record *record,
@@ -435,9 +422,10 @@ static int restore(struct task *task, int from_fd, const char *from_dir,
 {
     char text[256], reason[1200];
     STINT_AUTO_FREE char *map = task_record_path_map(record, task->script);
+    STINT_AUTO_FREE char *group = group_of(task, from_fd, generation);
     struct stint_agent_config config = {
         .dir = task->dir,
-        .group = task->value[TASK_KIND],
+        .group = group,
         .argv = task->argv,
         .restore = generation,
         .keep_output = agent_settings_output_default(),
@@ -452,7 +440,7 @@ static int restore(struct task *task, int from_fd, const char *from_dir,
     struct stint_err err;
     int rc;
 
-    if (map && setenv("STINT_PATH_MAP", map, 1) != 0)
+    if (!group || (map && setenv("STINT_PATH_MAP", map, 1) != 0))
         return hold(task, "out of memory");
     describe(task, from_fd, generation, origin, text, sizeof(text));
     rc = stint_agent_run(&config, &err);
@@ -507,9 +495,9 @@ static int restart_from(struct task *task, struct task_record *record)
         rc = stint_err_set(&err, -ENOENT, "no checkpoint to restart from in %s.", path);
     if (rc == 0)
         rc = task_record_read(fd, &theirs, &err);
-    if (rc == 0 && task->batch && asprintf(&script, "%s/" SCRIPT_NAME, path) > 0 &&
+    if (rc == 0 && asprintf(&script, "%s/" TASK_RECORD_SCRIPT, path) > 0 &&
         access(script, R_OK) == 0)
-        rc = copy_script(task->dir_fd, script, &err);
+        rc = task_record_copy_script(task->dir_fd, script, &err);
     if (rc == 0) {
         task_record_merge_scripts(record, &theirs);
         task_record_add_script(record, task->script);
@@ -532,7 +520,7 @@ static int first_start(struct task *task, struct task_record *record)
 
     task_record_outputs(record);
     if (task->batch) {
-        rc = copy_script(task->dir_fd, task->argv[0], &err);
+        rc = task_record_copy_script(task->dir_fd, task->argv[0], &err);
         task_record_add_script(record, task->argv[0]);
         task_record_add_script(record, task->script);
     }

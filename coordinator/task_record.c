@@ -154,3 +154,25 @@ char *task_record_path_map(const struct task_record *record, const char *path)
     }
     return map;
 }
+
+int task_record_copy_script(int dir_fd, const char *from, struct stint_err *err)
+{
+    STINT_AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
+    STINT_AUTO_CLOSE int out = -1;
+    char buf[65536];
+    ssize_t n;
+
+    if (in < 0)
+        return stint_err_set(err, -errno, "open %s", from);
+    out = openat(dir_fd, TASK_RECORD_SCRIPT,
+                 O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0700);
+    if (out < 0)
+        return stint_err_set(err, -errno, "create " TASK_RECORD_SCRIPT);
+    while ((n = read(in, buf, sizeof(buf))) > 0)
+        for (ssize_t done = 0, w; done < n; done += w)
+            if ((w = write(out, buf + done, (size_t)(n - done))) < 0)
+                return stint_err_set(err, -errno, "write " TASK_RECORD_SCRIPT);
+    if (n < 0 || fsync(out) != 0)
+        return stint_err_set(err, -errno, "copy %s", from);
+    return 0;
+}

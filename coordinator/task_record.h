@@ -9,6 +9,8 @@
 
 #include "common/err.h"
 
+#define TASK_RECORD_SCRIPT "script" /* copy of the batch script in DIR */
+
 struct task_record {
     json_t *root;
 };
@@ -31,6 +33,11 @@ void task_record_cut_outputs(const struct task_record *record);
 /* On which node a run of the job was. NULL when it is not known. */
 void task_record_set_node(struct task_record *record, uint64_t run, const char *node);
 const char *task_record_node(const struct task_record *record, uint64_t run);
+
+/* Copy the batch script to DIR/script. A shell reads its script as it goes, from a file
+ * that slurmstepd writes into the node's spool directory and removes at the end of the
+ * run: the copy takes its place. Returns 0, or -errno with *err set. */
+int task_record_copy_script(int dir_fd, const char *from, struct stint_err *err);
 
 /* A path at which the program may have its script open. Paths are kept once. */
 void task_record_add_script(struct task_record *record, const char *path);

@@ -29,6 +29,13 @@ is "its output goes on where the other's stopped" "$(tail -n 3 "$T/run/out")" \
 ok "the first job's directory is found by its id" \
     as_slurm "$T_STAGE/spank/stint-slurm" dir "$first"
 
+for command in "stint restart -d by-hand $first" "srun -Q --restart-from=$first true"; do
+    echo "after the checkpoint" >>"$T/run/numbers.txt"
+    # shellcheck disable=SC2086 # words
+    ok "$command" as_slurm $command
+    same "its file is that of an uninterrupted run" "$T/run/numbers.txt" "$T/native/numbers.txt"
+done
+
 submit --checkpoint-interval=3 --restart-from="$T/run" other.sh
 slurm_wait_end 60
 is "a directory without checkpoints: the job fails" "$(slurm_field JobState)" FAILED
