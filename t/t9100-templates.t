@@ -14,15 +14,18 @@ done
 chmod 755 "$T/run/my-program" "$T/run/my-openmp-program"
 echo 'import os; print("python, threads", os.environ["OPENBLAS_NUM_THREADS"])' \
     >"$T/run/my_program.py"
-echo 'cat("R, temporary files below", basename(dirname(tempdir())), "\n")' >"$T/run/my_program.R"
-echo 'printf("Octave %d\n", sum(1:6) * 2);' >"$T/run/my_script.m"
+printf '%s\n' 'cat("R, temporary files below", basename(dirname(tempdir())), "\n")' >"$T/run/my_program.R"
+printf '%s\n' 'printf("Octave %d\n", sum(1:6) * 2);' >"$T/run/my_script.m"
 
 template() { # NAME WANTED: the template's output
     cp "$T_ROOT/sbatch-templates/$1.sh" "$T/run/"
     JOB=$(as_slurm sbatch --parsable "$1.sh") || { fail "$1.sh is accepted"; return; }
     CKPT=$T/run/stint-checkpoints/$JOB
     slurm_wait_end 60
-    like "$1.sh" "$(cat "$T/run/$1-$JOB.out")" "$2" || slurm_diag
+    like "$1.sh" "$(cat "$T/run/$1-$JOB.out")" "$2" || {
+        diag_file "$T/run/$1-$JOB.err"
+        slurm_diag
+    }
     ok "$1.sh: it was under stint" test -d "$CKPT"
 }
 
