@@ -98,6 +98,17 @@ lazily() {
     finish lazy "$1"
 }
 
+# as on a kernel before 5.5: ids of processes and threads by way of ns_last_pid
+without_set_tid() {
+    start ids || fail "$1: starts"
+    ok "$1: checkpoint" job_checkpoint ids --kill
+    job_end ids
+    STINT_NO_SET_TID=1 job_restart ids
+    ok "$1: runs again" job_alive ids 90
+    like "$1: and that was the way" "$(cat "$T/ids/log")" 'asked for by ns_last_pid'
+    finish ids "$1"
+}
+
 program
 reference reference bash "$T/program" "$PROGRAMS"
 sort "$T/reference.native" >"$T/reference.sorted"
@@ -108,8 +119,9 @@ for T_AS in '' user; do
     ten_times "ten times$who"
     without_randomisation "no address randomisation$who"
     lazily "lazily$who"
+    without_set_tid "old kernel$who"
     if is_root; then elsewhere "another host$who"; fi
-    for name in kill9 ten fixed moved lazy; do
+    for name in kill9 ten fixed moved lazy ids; do
         rm -rf "$T/$name" "$T/$name".*
     done
 done
