@@ -247,12 +247,10 @@ static void contents_deinit(struct contents *contents)
 static int store_contents(struct agent_object *object, const struct contents *contents,
                           struct stint_image_writer *writer, struct stint_err *err)
 {
-    int ret = stint_image_writer_data(writer, contents->bytes, contents->len, err);
-
-    return ret < 0 ? ret
-                   : stint_image_writer_data_end(writer, &object->record.data_offset,
-                                                 &object->record.data_len,
-                                                 &object->record.data_xxh3, err);
+    return stint_image_writer_contents(writer, contents->bytes, contents->len,
+                                       &object->record.data_offset,
+                                       &object->record.data_len, &object->record.data_xxh3,
+                                       err);
 }
 
 static int store_any(struct agent_object *object, struct stint_image_writer *writer,
