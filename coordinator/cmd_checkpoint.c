@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -122,37 +123,43 @@ static int ask(const char *argument, int wants_end, int json, int timeout_ms)
     return ret;
 }
 
-int cmd_checkpoint(int argc, char **argv)
+struct request {
+    bool wants_end, json;
+    int timeout_ms;
+};
+
+static int take(int option, const char *value, void *arg, struct stint_err *err)
 {
-    int option, wants_end = 0, json = 0, timeout_ms = -1;
-    struct stint_err err;
+    struct request *request = arg;
     uint32_t seconds;
 
-    while ((option = getopt_long(argc, argv, ":kh", options, NULL)) != -1) {
-        switch (option) {
-        case 'k':
-            wants_end = 1;
-            break;
-        case 'j':
-            json = 1;
-            break;
-        case 't':
-            if (stint_duration_parse(optarg, &seconds, &err) < 0)
-                return command_usage("checkpoint", "--timeout: %s", err.text);
-            timeout_ms = seconds > 1000000 ? -1 : (int)seconds * 1000;
-            break;
-        case 'h':
-            fputs(help_text, stdout);
-            return STINT_EXIT_OK;
-        case ':':
-            return command_usage("checkpoint", "%s wants a value", argv[optind - 1]);
-        default:
-            return command_usage("checkpoint", "there is no option %s",
-                                 argv[optind - 1]);
-        }
+    switch (option) {
+    case 'k':
+        request->wants_end = true;
+        return 0;
+    case 't':
+        if (stint_duration_parse(value, &seconds, err) < 0)
+            return stint_err_prefix(err, "--timeout");
+        request->timeout_ms = seconds > 1000000 ? -1 : (int)seconds * 1000;
+        return 0;
+    default:
+        request->json = true;
+        return 0;
     }
+}
+
+int cmd_checkpoint(int argc, char **argv)
+{
+    static const struct command_line line
+        = {"checkpoint", help_text, ":kh", options, take};
+    struct request request = {.timeout_ms = -1};
+    struct stint_err err;
+    int ret = command_options(&line, argc, argv, &request, &err);
+
+    if (ret >= 0)
+        return ret;
     if (optind + 1 != argc)
         return command_usage("checkpoint", "%s",
                              optind < argc ? "only one DIR at a time" : "which DIR?");
-    return ask(argv[optind], wants_end, json, timeout_ms);
+    return ask(argv[optind], request.wants_end, request.json, request.timeout_ms);
 }

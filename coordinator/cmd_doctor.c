@@ -82,31 +82,15 @@ struct request {
     bool json;
 };
 
-/* Returns -1 to go on, else the exit status. */
-static int parse(int argc, char **argv, struct request *request)
+static int take(int option, const char *value, void *arg, struct stint_err *err)
 {
-    int option;
+    struct request *request = arg;
 
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:d:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'h':
-            fputs(help_text, stdout);
-            return STINT_EXIT_OK;
-        case 'd':
-            request->dir = optarg;
-            break;
-        case 'j':
-            request->json = true;
-            break;
-        case ':':
-            return command_usage("doctor", "%s wants a value", argv[optind - 1]);
-        default:
-            return command_usage("doctor", "there is no option %s", argv[optind - 1]);
-        }
-    }
-    return -1;
+    if (option == 'd')
+        request->dir = value;
+    else
+        request->json = true;
+    return 0;
 }
 
 static bool is_number(const char *text)
@@ -135,9 +119,12 @@ static void print(const struct doctor *doctor, bool as_json)
 
 int cmd_doctor(int argc, char **argv)
 {
+    static const struct command_line line
+        = {"doctor", help_text, "+:d:h", options, take};
     struct doctor doctor = {.findings = json_array()};
     struct request request = {0};
-    int ret = parse(argc, argv, &request);
+    struct stint_err err;
+    int ret = command_options(&line, argc, argv, &request, &err);
 
     if (ret < 0 && !doctor.findings)
         ret = STINT_EXIT_FAILED;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -169,38 +170,39 @@ static int verify(const char *argument, uint64_t only, json_t *out)
     return status;
 }
 
+struct request {
+    uint64_t only; /* 0: all */
+    bool json;
+};
+
+static int take(int option, const char *value, void *arg, struct stint_err *err)
+{
+    struct request *request = arg;
+
+    if (option == 'g')
+        return command_generation(value, &request->only, err);
+    request->json = true;
+    return 0;
+}
+
 int cmd_verify(int argc, char **argv)
 {
-    struct stint_err err;
-    uint64_t only = 0;
+    static const struct command_line line
+        = {"verify", help_text, ":g:h", options, take};
+    struct request request = {0};
     json_t *out = NULL;
-    int option, status, json = 0;
+    struct stint_err err;
+    int status = command_options(&line, argc, argv, &request, &err);
 
-    while ((option = getopt_long(argc, argv, ":g:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'g':
-            if (command_generation(optarg, &only, &err) < 0)
-                return command_usage("verify", "%s", err.text);
-            break;
-        case 'j':
-            json = 1;
-            break;
-        case 'h':
-            fputs(help_text, stdout);
-            return STINT_EXIT_OK;
-        case ':':
-            return command_usage("verify", "%s wants a value", argv[optind - 1]);
-        default:
-            return command_usage("verify", "there is no option %s", argv[optind - 1]);
-        }
-    }
+    if (status >= 0)
+        return status;
     if (optind + 1 != argc)
         return command_usage("verify", "%s",
                              optind < argc ? "only one DIR at a time" : "which DIR?");
-    if (json)
+    if (request.json)
         out = json_array();
-    status = verify(argv[optind], only, out);
-    if (json) {
+    status = verify(argv[optind], request.only, out);
+    if (request.json) {
         (void)json_dumpf(out, stdout,
                          JSON_INDENT(2)); /* main() looks at stdout's state */
         putchar('\n');
