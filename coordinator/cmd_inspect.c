@@ -82,34 +82,36 @@ struct arguments {
     const char *dir;
     const char *keep;
     int json;
-    int is_help;
 };
 
-/* Returns 0, or the exit status. */
-static int parse(const char *command, int argc, char **argv, struct arguments *a)
+static int take(int option, const char *value, void *arg, struct stint_err *err)
 {
-    int option;
+    struct arguments *a = arg;
+
+    if (option == 'n')
+        a->keep = value;
+    else
+        a->json = 1;
+    return 0;
+}
+
+/* Returns -1 to go on, else the exit status. */
+static int parse(const char *command, const char *help, int argc, char **argv,
+                 struct arguments *a)
+{
+    const struct command_line line = {command, help, ":h", inspect_options, take};
+    struct stint_err err;
+    int ret;
 
     memset(a, 0, sizeof(*a));
-    while ((option = getopt_long(argc, argv, ":h", inspect_options, NULL)) != -1) {
-        if (option == 'j')
-            a->json = 1;
-        else if (option == 'n')
-            a->keep = optarg;
-        else if (option == 'h')
-            a->is_help = 1;
-        else
-            return command_usage(
-                command, option == ':' ? "%s wants a value" : "there is no option %s",
-                argv[optind - 1]);
-    }
-    if (a->is_help)
-        return 0;
+    ret = command_options(&line, argc, argv, a, &err);
+    if (ret >= 0)
+        return ret;
     if (optind + 1 != argc)
         return command_usage(command, "%s",
                              optind < argc ? "only one DIR at a time" : "which DIR?");
     a->dir = argv[optind];
-    return 0;
+    return -1;
 }
 
 static void format_time(int64_t when, char buf[32])
@@ -277,14 +279,10 @@ static int show_status(const char *argument, int json)
 int cmd_status(int argc, char **argv)
 {
     struct arguments a;
-    int ret = parse("status", argc, argv, &a);
+    int ret = parse("status", status_help, argc, argv, &a);
 
-    if (ret)
+    if (ret >= 0)
         return ret;
-    if (a.is_help) {
-        fputs(status_help, stdout);
-        return STINT_EXIT_OK;
-    }
     if (a.keep)
         return command_usage("status", "there is no option --keep");
     return show_status(a.dir, a.json);
@@ -372,14 +370,10 @@ static int show_list(const char *argument, int json)
 int cmd_list(int argc, char **argv)
 {
     struct arguments a;
-    int ret = parse("list", argc, argv, &a);
+    int ret = parse("list", list_help, argc, argv, &a);
 
-    if (ret)
+    if (ret >= 0)
         return ret;
-    if (a.is_help) {
-        fputs(list_help, stdout);
-        return STINT_EXIT_OK;
-    }
     if (a.keep)
         return command_usage("list", "there is no option --keep");
     return show_list(a.dir, a.json);
@@ -416,14 +410,10 @@ int cmd_prune(int argc, char **argv)
 {
     struct arguments a;
     size_t len;
-    int ret = parse("prune", argc, argv, &a);
+    int ret = parse("prune", prune_help, argc, argv, &a);
 
-    if (ret)
+    if (ret >= 0)
         return ret;
-    if (a.is_help) {
-        fputs(prune_help, stdout);
-        return STINT_EXIT_OK;
-    }
     if (a.json)
         return command_usage("prune", "there is no option --json");
     if (!a.keep)
