@@ -142,14 +142,6 @@ static void send_fds(int channel, struct stint_ckpt_fds *packet)
     (void)pass_fds(channel, &single, NULL, 0); /* likewise */
 }
 
-struct linux_dirent64 {
-    uint64_t d_ino;
-    int64_t d_off;
-    uint16_t d_reclen;
-    uint8_t d_type;
-    char d_name[];
-};
-
 /* Who made the other end. Only asked here is the number right: it may have ended long ago,
  * in this PID namespace. */
 static int32_t peer_pid(int fd)

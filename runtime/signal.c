@@ -154,14 +154,6 @@ static void signal_sibling(int32_t pid, int32_t tid, uint32_t epoch)
     (void)raw_syscall(SYS_rt_tgsigqueueinfo, pid, tid, SIGURG, &info);
 }
 
-struct linux_dirent64 {
-    uint64_t d_ino;
-    int64_t d_off;
-    uint16_t d_reclen;
-    uint8_t d_type;
-    char d_name[];
-};
-
 /* The main thread of a process stays in the list when it has ended before the others. */
 static bool has_ended(int32_t tid)
 {

@@ -9,6 +9,15 @@
 
 #include "runtime/state.h"
 
+/* What getdents64(2) gives; no header has it. */
+struct linux_dirent64 {
+    uint64_t d_ino;
+    int64_t d_off;
+    uint16_t d_reclen;
+    uint8_t d_type;
+    char d_name[];
+};
+
 /* Open for reading, CLOEXEC. Returns the fd or -errno. */
 int stint_text_open(const char *path) STINT_HIDDEN;
 void stint_text_close(int fd) STINT_HIDDEN;
