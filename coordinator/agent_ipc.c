@@ -114,6 +114,12 @@ static struct stint_ipc record_of(enum stint_ipc_kind kind, int id, const struct
                               .gid = perm->gid};
 }
 
+/* In the first run there are others of the same user, who may remove theirs meanwhile. */
+static bool was_removed(void)
+{
+    return errno == EINVAL || errno == EIDRM;
+}
+
 static void look_at_shm(const struct look *look, int id)
 {
     struct shmid_ds state;
@@ -143,6 +149,8 @@ static void look_at_shm(const struct look *look, int id)
         return;
     }
     at = shmat(id, NULL, SHM_RDONLY);
+    if (at == (void *)-1 && was_removed())
+        return;
     if (at == (void *)-1)
         fail(look, "attach shared memory %d: %s", id, strerror(errno));
     record.huge_page = agent_huge_page_at(at);
@@ -167,8 +175,12 @@ static void look_at_sem(const struct look *look, int id)
         return;
     values = calloc(state.sem_nsems + 1, sizeof(*values));
     arg.values = values;
-    if (!values || semctl(id, 0, GETALL, arg) < 0)
+    errno = ENOMEM;
+    if (!values || semctl(id, 0, GETALL, arg) < 0) {
+        if (was_removed())
+            return;
         fail(look, "read the semaphores %d: %s", id, strerror(errno));
+    }
     record = record_of(STINT_IPC_SEM, id, &state.sem_perm);
     record.size = state.sem_nsems;
     record.data_len = state.sem_nsems * sizeof(*values);
@@ -194,6 +206,8 @@ static void copy_messages(const struct look *look, int id, struct stint_ipc *rec
         size_t padded;
         char *grown;
 
+        if (n < 0 && was_removed())
+            return;
         if (n < 0)
             fail(look, "read the message queue %d: %s", id, strerror(errno));
         head = (struct stint_ipc_message){message->type, (uint64_t)n};
