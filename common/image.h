@@ -96,6 +96,8 @@ enum stint_record_type {
 #define STINT_PROC_KEEPCAPS     8u
 #define STINT_PROC_LOCK_FUTURE  16u /* mlockall(MCL_FUTURE) */
 #define STINT_PROC_LOCK_ONFAULT 32u /* with MCL_ONFAULT */
+#define STINT_PROC_MDWE_SHIFT 8u /* bits 8 and 9: PR_GET_MDWE (no gain of PROT_EXEC) */
+#define STINT_PROC_MDWE_MASK  3u
 
 struct stint_process {
     int32_t pid, ppid, pgid, sid; /* as the program itself sees them */
@@ -149,7 +151,10 @@ struct stint_thread {
     uint32_t cap_effective[2], cap_permitted[2], cap_inheritable[2];
     uint64_t sigmask; /* what the frame restores */
     uint64_t exit_code; /* of one that has ended, as exit(2) got it */
-    uint64_t reserved[7];
+    uint32_t mempolicy; /* set_mempolicy(2), with its flags; 0 = the default */
+    uint32_t reserved1;
+    uint64_t mempolicy_nodes; /* the first 64 */
+    uint64_t reserved[5];
 };
 
 struct stint_sigaction {

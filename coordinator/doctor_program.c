@@ -283,7 +283,8 @@ static void look_at_memory(struct visit *visit, const struct agent_proc *proc)
     STINT_AUTO_FREE char *line = NULL;
     unsigned long start = 0, from, end;
     bool is_kernels = false; /* [vdso], [vvar] */
-    bool is_shared = false, is_file = false, is_named = false;
+    bool is_shared = false, is_file = false, is_named = false, is_code = false;
+    int key;
     size_t room = 0;
     char path[64];
 
@@ -298,10 +299,13 @@ static void look_at_memory(struct visit *visit, const struct agent_proc *proc)
             is_file = strchr(line, '/') && !strstr(line, " /anon_hugepage (deleted)");
             is_named = is_file && !strstr(line, " (deleted)") && !strstr(line, " /memfd:");
             is_shared = line[strcspn(line, " ") + 4] == 's';
+            is_code = strncmp(line + strcspn(line, " "), " --x", 4) == 0;
             why = strstr(line, " /[aio]") ? STINT_REFUSAL_AIO : NULL;
         } else if (!is_kernels && strncmp(line, "VmFlags:", 8) == 0)
             for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]) && !why; i++)
                 why = strstr(line, flags[i].flag) ? flags[i].text : NULL;
+        if (sscanf(line, "ProtectionKey: %d", &key) == 1 && key > 0 && !is_code)
+            why = STINT_REFUSAL_KEY;
         if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " ht") && !why) {
             if (is_shared && is_named)
                 why = STINT_REFUSAL_HUGE_FILE;

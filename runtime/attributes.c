@@ -17,6 +17,10 @@
 #include "runtime/text.h"
 #include "runtime/writer.h"
 
+#ifndef PR_GET_MDWE /* Linux 6.3 */
+#define PR_GET_MDWE 66
+#endif
+
 #define PENDING_MAX (WRITER_STAGING_BYTES / 128)
 
 static uint64_t clock_ns(int clock)
@@ -122,6 +126,7 @@ static void write_process(struct capture *capture, struct writer *writer)
     struct stint_process process = {0};
     char text[32];
     int subreaper = 0;
+    long mdwe;
 
     process.pid = (int32_t)raw_syscall(SYS_getpid);
     process.ppid = (int32_t)raw_syscall(SYS_getppid);
@@ -138,6 +143,9 @@ static void write_process(struct capture *capture, struct writer *writer)
     process.flags |= flag_if(raw_syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0),
                              STINT_PROC_THP_DISABLE);
     process.flags |= attributes_lock_future();
+    mdwe = raw_syscall(SYS_prctl, PR_GET_MDWE, 0, 0, 0, 0);
+    if (mdwe > 0)
+        process.flags |= ((uint32_t)mdwe & STINT_PROC_MDWE_MASK) << STINT_PROC_MDWE_SHIFT;
     if (raw_syscall(SYS_prctl, PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper)
         process.flags |= STINT_PROC_SUBREAPER;
     if (stint_text_read("/proc/self/oom_score_adj", text, sizeof(text)) > 0) {

@@ -260,6 +260,8 @@ static int add_mapping(struct mapping_walk *walk,
         return refuse_mapping(capture, entry,
                               entry->advice & MAPS_USERFAULTFD ? STINT_REFUSAL_USERFAULTFD
                                                                : STINT_REFUSAL_DEVICE);
+    } else if (entry->pkey && entry->prot != PROT_EXEC) { /* there the kernel uses one */
+        return refuse_mapping(capture, entry, STINT_REFUSAL_KEY);
     } else if (entry->advice & MAPS_HUGETLB && (ret = check_huge(capture, entry)) < 0) {
         return ret;
     } else if (entry->shared) {

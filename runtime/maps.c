@@ -145,6 +145,8 @@ static void parse_detail(const char *line, struct map_entry *entry)
         entry->resident_kb += stint_text_decimal(&value);
     else if ((value = stint_text_field(line, "KernelPageSize")))
         entry->page_kb = stint_text_decimal(&value);
+    else if ((value = stint_text_field(line, "ProtectionKey")))
+        entry->pkey = stint_text_decimal(&value);
     else if (strncmp(line, "VmFlags:", 8) == 0)
         parse_flags(line + 8, entry);
 }

@@ -20,6 +20,7 @@ struct map_entry {
     uint64_t start, end, offset, dev, ino;
     uint64_t resident_kb; /* Rss + Swap + huge pages */
     uint64_t page_kb;     /* size of its pages */
+    uint64_t pkey;        /* protection key, pkeys(7) */
     uint32_t prot;
     uint32_t advice; /* STINT_ADV_* | MAPS_* */
     bool shared;

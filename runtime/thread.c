@@ -43,6 +43,8 @@ static void describe_rseq(struct stint_thread *thread)
 static void describe_scheduling(struct stint_thread *thread)
 {
     struct sched_attr attr = {.size = sizeof(attr)};
+    uint64_t nodes[16] = {0}; /* as many as any kernel is made for */
+    int policy = 0;
     long n;
 
     if (raw_syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) == 0) {
@@ -56,6 +58,10 @@ static void describe_scheduling(struct stint_thread *thread)
     }
     n = raw_syscall(SYS_sched_getaffinity, 0, sizeof(thread->affinity), thread->affinity);
     thread->affinity_len = n > 0 ? (uint32_t)n : 0;
+    if (raw_syscall(SYS_get_mempolicy, &policy, nodes, sizeof(nodes) * 8, 0, 0) == 0) {
+        thread->mempolicy = (uint32_t)policy;
+        thread->mempolicy_nodes = nodes[0];
+    }
     n = raw_syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
     thread->ioprio = n >= 0 ? (int32_t)n : 0;
     n = raw_syscall(SYS_prctl, PR_GET_TIMERSLACK);

@@ -69,7 +69,7 @@ CASE(own)
     CHECK(is_zero(at + 2 * HUGE + 12345 + 6789, HUGE - 12345 - 6789));
     fill(at + HUGE, HUGE, 3);
     CHECK(filled(at + HUGE, HUGE, 3));
-    CHECK_EQ(page_kb(at), 2048); /* last: t4550 has it in ordinary pages as well */
+    CHECK_EQ(page_kb(at), 2048); /* last: t4545 has it in ordinary pages as well */
 }
 
 CASE(own_with_a_hole)

@@ -927,3 +927,44 @@ CASE(named_mapping)
     hold();
     CHECK(filled(at, PAGE, 1));
 }
+
+CASE(no_gain_of_execution)
+{
+    if (prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0) < 0)
+        skip("this kernel has no PR_SET_MDWE");
+    hold();
+    CHECK_EQ(prctl(66 /* PR_GET_MDWE */, 0, 0, 0, 0), 1);
+    CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+               0) == MAP_FAILED);
+    CHECK_EQ(mprotect(map_rw(PAGE), PAGE, PROT_READ | PROT_EXEC), -1);
+}
+
+static void *has_default_policy(void *arg)
+{
+    int policy = -1;
+
+    SYS(syscall(SYS_set_mempolicy, 0, NULL, 0));
+    mark("default");
+    hold();
+    SYS(syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0));
+    CHECK_EQ(policy, 0);
+    return NULL;
+}
+
+CASE(memory_policy)
+{
+    unsigned long nodes[16] = {1};
+    int policy = -1;
+    pthread_t id;
+
+    if (syscall(SYS_set_mempolicy, 2 /* MPOL_BIND */, nodes, 64) < 0)
+        skip("this kernel has no memory policies");
+    id = thread(has_default_policy, NULL);
+    await("default");
+    hold();
+    memset(nodes, 0, sizeof nodes);
+    SYS(syscall(SYS_get_mempolicy, &policy, nodes, sizeof nodes * 8, NULL, 0));
+    CHECK_EQ(policy, 2);
+    CHECK_EQ(nodes[0], 1);
+    PTH(pthread_join(id, NULL));
+}

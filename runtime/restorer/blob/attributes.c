@@ -14,6 +14,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#ifndef PR_SET_MDWE /* Linux 6.3 */
+#define PR_SET_MDWE 65
+#endif
+
 #ifndef PR_TIMER_CREATE_RESTORE_IDS /* Linux 6.15 */
 #define PR_TIMER_CREATE_RESTORE_IDS     77
 #define PR_TIMER_CREATE_RESTORE_IDS_OFF 0
@@ -272,6 +276,7 @@ void blob_restore_late(struct blob_args *args)
 {
     const struct stint_process *p = &args->process;
     struct blob_thread *leader = BLOB_AT(args, args->threads_offset, struct blob_thread);
+    uint32_t mdwe;
 
     close_own(args);
     take_locks(args);
@@ -285,4 +290,8 @@ void blob_restore_late(struct blob_args *args)
     restore_rlimits(args);
     blob_restore_thread(args, leader);
     (void)raw_syscall(SYS_prctl, PR_SET_DUMPABLE, p->dumpable == 1); /* cannot fail */
+    /* last: nothing gets PROT_EXEC after it */
+    mdwe = p->flags >> STINT_PROC_MDWE_SHIFT & STINT_PROC_MDWE_MASK;
+    if (mdwe && raw_syscall(SYS_prctl, PR_SET_MDWE, mdwe, 0, 0, 0) != 0)
+        blob_note(args, "PR_SET_MDWE is not known to this kernel", NULL);
 }

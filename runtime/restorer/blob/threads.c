@@ -140,6 +140,9 @@ static void restore_scheduling(const struct stint_thread *t)
     (void)raw_syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, t->ioprio);
     if (t->affinity_len)
         (void)raw_syscall(SYS_sched_setaffinity, 0, t->affinity_len, t->affinity);
+    if (t->mempolicy)
+        (void)raw_syscall(SYS_set_mempolicy, t->mempolicy,
+                          t->mempolicy_nodes ? &t->mempolicy_nodes : NULL, 65);
     if (t->timerslack_ns)
         (void)raw_syscall(SYS_prctl, PR_SET_TIMERSLACK, t->timerslack_ns);
 }
