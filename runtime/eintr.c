@@ -428,7 +428,13 @@ STINT_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 }
 
 /* glibc's own name for it: no look-up, since signal handlers call write(2). */
-extern ssize_t __write(int fd, const void *buf, size_t len);
+extern ssize_t __write(int fd, const void *buf, size_t len) __attribute__((weak));
+
+static ssize_t write_once(int fd, const void *buf, size_t len)
+{
+    return __write ? __write(fd, buf, len)
+                   : stint_eintr_result(raw_syscall(SYS_write, fd, buf, len)); /* musl */
+}
 
 STINT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
@@ -438,7 +444,7 @@ STINT_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 
     for (;;) {
         interpose_arm();
-        ret = __write(fd, (const char *)buf + done, len - done);
+        ret = write_once(fd, (const char *)buf + done, len - done);
         if (interpose_ours(ret)) {
             errno = saved;
             continue;

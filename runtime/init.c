@@ -23,10 +23,16 @@ static const char *const inert_programs[] = {
     "stint-restorer", "stint-slurm", "dmtcp_command",
 };
 
+/* Only glibc has it. musl loads libraries that were made for glibc, too: it has to find every
+ * function that this one needs, or the program does not start. */
+extern const char *gnu_get_libc_version(void) __attribute__((weak));
+
 static bool is_inert(void)
 {
     const char *path = (const char *)getauxval(AT_EXECFN), *name = path;
 
+    if (!gnu_get_libc_version)
+        return true;
     if (!path)
         return false;
     for (; *path; path++) {
@@ -43,6 +49,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 {
     long page;
 
+    if (!gnu_get_libc_version)
+        envp = environ; /* musl gives constructors no arguments */
     environment_init(envp);
     /* DMTCP itself stops and writes this program: it and we would each disturb the other.
      * The agent says so when it is asked for a checkpoint. */
