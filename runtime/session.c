@@ -300,7 +300,7 @@ static bool take_packet(struct conversation *talk, const union packet *packet, l
 }
 
 /* Only the process itself is told. */
-static void describe_keyrings(struct stint_ckpt_hello *hello)
+static void describe_keyrings(struct stint_ckpt_hello *hello, const struct slot *slots)
 {
     const int get_id = 0; /* KEYCTL_GET_KEYRING_ID, without making one */
     long session = raw_syscall(SYS_keyctl, get_id, KEY_SPEC_SESSION_KEYRING, 0);
@@ -308,8 +308,10 @@ static void describe_keyrings(struct stint_ckpt_hello *hello)
     hello->session_keyring = session > 0 ? (int32_t)session : 0;
     if (raw_syscall(SYS_keyctl, get_id, KEY_SPEC_PROCESS_KEYRING, 0) > 0)
         hello->keyrings |= STINT_KEYRING_PROCESS;
-    if (raw_syscall(SYS_keyctl, get_id, KEY_SPEC_THREAD_KEYRING, 0) > 0)
-        hello->keyrings |= STINT_KEYRING_THREAD;
+    for (; slots; slots = slots->next) {
+        if (slots->has_keyring)
+            hello->keyrings |= STINT_KEYRING_THREAD;
+    }
 }
 
 static void send_hello(struct conversation *talk)
@@ -321,7 +323,7 @@ static void send_hello(struct conversation *talk)
     size_t used = 0;
 
     hello.pid = (int32_t)raw_syscall(SYS_getpid);
-    describe_keyrings(&hello);
+    describe_keyrings(&hello, session->slots);
     memcpy(hello.comm, session->self->thread.comm, sizeof(hello.comm));
     (void)send_packet(session->channel, &hello, sizeof(hello)); /* or it sees EOF */
     if (session->nthreads > 0)

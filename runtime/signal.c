@@ -66,6 +66,7 @@ static void park_thread(struct runtime_state *state, const ucontext_t *uc)
     struct slot slot = {.ucontext = uc};
 
     stint_thread_describe(&slot.thread, uc);
+    slot.has_keyring = stint_thread_has_keyring();
     slot.next = atomic_load(&state->slots);
     do {
         if (!slot.next)
@@ -433,6 +434,7 @@ static void lead(struct runtime_state *state, uint64_t cookie, const ucontext_t 
         session->stack.start = (uint64_t)stack;
         session->stack.end = (uint64_t)stack + ARENA_STACK_BYTES;
         stint_thread_describe(&self.thread, uc);
+        self.has_keyring = stint_thread_has_keyring();
         atomic_store(&state->slots, &self);
         atomic_store(&state->parked, 0);
         atomic_fetch_add(&state->epoch, 1);

@@ -34,6 +34,7 @@ struct slot {
     _Atomic uint32_t done;    /* futex: answered commands */
     const ucontext_t *ucontext;
     struct pending_list *pending; /* argument of SLOT_TAKE_PENDING */
+    bool has_keyring;             /* a thread keyring: only the thread itself is told */
     struct stint_thread thread;
 };
 
@@ -104,6 +105,7 @@ void stint_note_interrupted(const ucontext_t *uc) STINT_HIDDEN;
 /* thread.c: describe the calling thread. Raw system calls only. */
 void stint_thread_describe(struct stint_thread *thread,
                            const ucontext_t *uc) STINT_HIDDEN;
+bool stint_thread_has_keyring(void) STINT_HIDDEN; /* of its own, keyrings(7) */
 void stint_thread_take_pending(struct pending_list *list, bool shared) STINT_HIDDEN;
 uint64_t stint_thread_pending_mask(int32_t tid,
                                    bool shared,

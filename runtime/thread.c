@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/rseq.h>
 #include <linux/sched/types.h>
 #include <string.h>
@@ -80,6 +81,13 @@ static void describe_capabilities(struct stint_thread *thread)
         thread->cap_permitted[i] = data[i].permitted;
         thread->cap_inheritable[i] = data[i].inheritable;
     }
+}
+
+bool stint_thread_has_keyring(void)
+{
+    return raw_syscall(SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID, without making one */,
+                       KEY_SPEC_THREAD_KEYRING, 0)
+           > 0;
 }
 
 void stint_thread_describe(struct stint_thread *thread, const ucontext_t *uc)
