@@ -67,6 +67,9 @@ stage_programs() {
 }
 
 T_BUILD=${T_BUILD:-$T_ROOT/build}
+T_NAME=${0##*/}
+T_RECORDS=$T_BUILD/t/results/${T_NAME%.t}
+rm -f "$T_RECORDS"
 if [ -z "${T_STAGE:-}" ]; then
     [ -x "$T_BUILD/t/procs" ] || { echo "Bail out! nothing is built in $T_BUILD"; exit 1; }
     T_OWN_STAGE=$(mktemp -d "${TMPDIR:-/tmp}/stint-stage.XXXXXX") || exit 1
@@ -177,6 +180,24 @@ done_testing() {
     printf '1..%d\n' "$T_COUNT"
     [ "$T_FAILED" -eq 0 ]
     exit
+}
+
+# --- results that the documentation tells ------------------------------------
+
+# record CASE MODE OUTCOME [TEXT]: what has come of a case, for t/limits. OUTCOME is pass,
+# fail, skip, or the exit status of a checkpoint that was refused with TEXT. The build folder
+# has one file for each test, with what its last run said; cases have TOPIC/CASE as a name.
+record() {
+    mkdir -p "${T_RECORDS%/*}"
+    t_as=user
+    { is_root && [ "$T_AS" != user ]; } && t_as=root
+    printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$t_as" "$2" "$3" \
+        "$(printf '%s' "${4:-}" | sed "s,$T/,,g" | tr '\t\n' '  ')" >>"$T_RECORDS"
+}
+
+# record_refusal CASE STATUS FILE: a checkpoint ended with STATUS and has printed FILE
+record_refusal() {
+    record "$1" refused "$2" "$(sed -n 's/^stint: main: //p' "$3" | head -n 1)"
 }
 
 # --- waiting, users, hosts --------------------------------------------------

@@ -3,7 +3,7 @@
 . "${0%/*}/lib.sh"
 . "$T_DIR/conformance/runner.sh"
 
-set -- $(conf_cases $(conf_topics))
+set -- $(conf_cases ${CONF_TOPICS:-$(conf_topics)})
 conf_run native "$@"
 if is_root; then
     T_AS=user

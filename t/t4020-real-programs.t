@@ -27,6 +27,13 @@ work_on() {
     done
 }
 
+version() { # PROGRAM: its package and version
+    t_file=$(readlink -f "$(PATH=/usr/bin:/bin command -v "$1")")
+    t_package=$({ dpkg -S "$t_file" || dpkg -S "${t_file#/usr}"; } 2>/dev/null | tail -n 1)
+    t_package=${t_package%%[:,]*}
+    dpkg-query -W -f '${Package} ${Version}\n' "${t_package:-?}" 2>/dev/null || echo "$1"
+}
+
 real() { # NAME NEEDED,... COMMAND...
     name=$1
     needed=$2
@@ -34,8 +41,14 @@ real() { # NAME NEEDED,... COMMAND...
     shift 2
     case " ${REAL:-$name} " in *" $name "*) ;; *) return ;; esac
     for program in $(echo "$needed" | tr , ' '); do
-        command -v "$program" >/dev/null || { skip "$label" "no $program"; return; }
+        command -v "$program" >/dev/null || {
+            skip "$label" "no $program"
+            record "program/$name" real skip
+            return
+        }
     done
+    key=program/$name
+    outcome=fail
     name=$name${T_AS:+-$T_AS}
     WORK=$T/$name.work
     export WORK
@@ -47,11 +60,13 @@ real() { # NAME NEEDED,... COMMAND...
         job_go "$name"
         job_end "$name" 300
         is "$label: exit status" "$JOB_STATUS" 0
-        same "$label: result" "$T/$name.out" "$T/$name.native" || job_diag "$name"
+        same "$label: result" "$T/$name.out" "$T/$name.native" && [ "$JOB_STATUS" = 0 ] &&
+            outcome=pass || job_diag "$name"
     else
         fail "$label: came to its end" || :
         job_diag "$name"
     fi
+    record "$key" real "$outcome" "$(version "${needed%%,*}")"
     job_kill9 "$name"
     [ -n "${REAL_KEEP:-}" ] || rm -rf "$T/$name" "$T/$name".*
 }

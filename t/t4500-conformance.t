@@ -5,7 +5,7 @@
 . "${0%/*}/lib.sh"
 . "$T_DIR/conformance/runner.sh"
 
-topics=${CONF_TOPICS:-$(conf_topics | grep -vxE 'huge|inet|locks|shared|shm|sockets|terminals|unix')}
+topics=${CONF_TOPICS:-$(conf_topics | grep -vxE "$CONF_LONG")}
 modes=${CONF_MODES:-restart refused}
 users=${CONF_USERS:-root user}
 

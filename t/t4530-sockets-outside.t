@@ -37,6 +37,7 @@ restarted() { # checkpoint, end, restart
 
 refused() { # DESCRIPTION REGEX
     fails "$1${T_AS:+ as an ordinary user}" 1 job_checkpoint "$job"
+    case $job in *-refuse*) record_refusal "t4530-sockets-outside/${job%-user}" 1 "$T/ok.log" ;; esac
     like "$1, by name" "$(cat "$T/ok.log")" "$2"
 }
 
