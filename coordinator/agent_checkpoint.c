@@ -636,7 +636,8 @@ static void on_descriptors(struct agent_peer *peer, const struct stint_ckpt_fds 
         if (ret != 0 && fds[i] >= 0)
             (void)close(fds[i]); /* a copy that nobody looks at any more */
         else if (ret == 0 && fds[i] < 0)
-            ret = agent_objects_unpassable(peer->inner, peer->comm, list->fds[i], &err);
+            ret = agent_objects_unpassable(peer->pid, peer->inner, peer->comm, list->fds[i],
+                                           &err);
         else if (ret == 0)
             ret = agent_objects_add(&checkpoint->group.objects, peer->inner, peer->comm,
                                     list->fds[i], list->cloexec[i] != 0, fds[i], &err);

@@ -16,6 +16,8 @@
 #include "common/cleanup.h"
 #include "coordinator/agent_confined.h"
 
+#define SETUID "runs a setuid program: libstint.so cannot be loaded into it"
+
 /* Programs that keep a live connection to the world outside: the runtime keeps out. */
 static const char *const outsiders[] = {
     "srun", "sbatch", "salloc", "scontrol", "squeue", "sattach", "scancel", "sacct",
@@ -90,8 +92,7 @@ bool agent_diagnose_file(int fd, struct agent_diagnosis *why)
     const char *name;
 
     if (has_privileges(fd))
-        return say(why, AGENT_REFUSED, true,
-                   "runs a setuid program: libstint.so cannot be loaded into it");
+        return say(why, AGENT_REFUSED, true, SETUID);
     if (pread(fd, &header, sizeof(header), 0) != sizeof(header)
         || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
         return false;
@@ -132,6 +133,8 @@ bool agent_diagnose_nature(pid_t base, const struct agent_proc *proc,
     if (tracer > 0 && tracer != getpid())
         return say(why, AGENT_RETRY, true,
                    "is traced by process %d (a debugger, strace): end that", (int)tracer);
+    if (agent_proc_is_setuid(proc->pid))
+        return say(why, AGENT_REFUSED, true, SETUID);
     if (agent_proc_user(proc->pid, &user) == 0 && user != geteuid())
         return say(why, AGENT_REFUSED, true,
                    "runs as another user (uid %u), which is not supported: start `stint "
@@ -159,7 +162,8 @@ void agent_diagnose(pid_t base, const struct agent_proc *proc,
                   "vfork)");
         return;
     }
-    if (agent_diagnose_nature(base, proc, procs, why))
+    if (agent_diagnose_nature(base, proc, procs, why)
+        || agent_diagnose_program(proc->pid, why)) /* musl loads libstint.so, to no effect */
         return;
     has_runtime = agent_proc_has_runtime(proc->pid);
     if (has_runtime == 1 && proc->state == 'T')
@@ -168,8 +172,6 @@ void agent_diagnose(pid_t base, const struct agent_proc *proc,
                   "continue it, then try again");
     else if (has_runtime == 1 || has_runtime == -ESRCH)
         (void)say(why, AGENT_RETRY, false, "does not answer (state %c)", proc->state);
-    else if (agent_diagnose_program(proc->pid, why))
-        return;
     else if (has_runtime < 0)
         (void)say(why, AGENT_REFUSED, true,
                   "does not let others look at it (it is not dumpable), and does not answer");

@@ -50,6 +50,8 @@ static const char *name_family(int family, int type)
         return "netlink socket";
     case AF_PACKET:
         return "packet socket";
+    case AF_VSOCK:
+        return "vsock socket";
     default:
         return "socket";
     }
@@ -87,7 +89,35 @@ static const struct {
     {"anon_inode:[userfaultfd]", "a userfaultfd"},
     {"anon_inode:[io_uring]", "an io_uring instance"},
     {"anon_inode:[perf_event]", "a performance counter"},
+    {"anon_inode:[fanotify]", "a fanotify group"},
+    {"anon_inode:bpf-map", "a BPF map"},
+    {"anon_inode:bpf-prog", "a BPF program"},
+    {"anon_inode:bpf_link", "a BPF link"},
 };
+
+/* What to do about what is not supported, by the beginning of its link. */
+static const struct {
+    const char *link, *advice;
+} advices[] = {
+    {"anon_inode:[io_uring]", "let the program use epoll or threads (libuv: UV_USE_IO_URING=0)"},
+    {"anon_inode:[perf_event]", "measure from outside of the job"},
+    {"anon_inode:[fanotify]", "use inotify"},
+    {"anon_inode:[userfaultfd]", "switch off what pages or snapshots in user space"},
+    {"anon_inode:bpf", "load it outside of the job"},
+    {"/dev/nvidia", "a GPU's state cannot be read: run it on CPUs"},
+    {"/dev/dri/", "a GPU's state cannot be read: run it on CPUs"},
+    {"/dev/kfd", "a GPU's state cannot be read: run it on CPUs"},
+    {"/dev/infiniband/", "let it use TCP or shared memory (UCX_TLS=tcp,self,sm)"},
+};
+
+const char *agent_object_advice(const char *link)
+{
+    for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++) {
+        if (strncmp(link, advices[i].link, strlen(advices[i].link)) == 0)
+            return advices[i].advice;
+    }
+    return NULL;
+}
 
 void agent_object_name(const struct agent_object *object, char *text, size_t size)
 {

@@ -246,13 +246,32 @@ int agent_objects_add_passed(struct agent_objects *objects, const struct agent_o
     return take(objects, via, fd, object, err);
 }
 
-int agent_objects_unpassable(pid_t pid, const char *comm, int number, struct stint_err *err)
+static int refuse_by_link(const struct agent_object *object, const char *name,
+                          struct stint_err *err)
 {
-    stint_err_set(err, -ENOTSUP,
-                  "process %d (%s), descriptor %d: the kernel does not hand it to another "
-                  "process (io_uring, or too many are under way).",
-                  (int)pid, comm, number);
-    return AGENT_OBJECT_E_REFUSED;
+    const char *advice = agent_object_advice(object->link);
+
+    return agent_object_refuse(object, err, "%s is not supported%s%s", name,
+                               advice ? ": " : " yet", advice ? advice : "");
+}
+
+int agent_objects_unpassable(pid_t outer, pid_t pid, const char *comm, int number,
+                             struct stint_err *err)
+{
+    char path[64], link[256], name[256];
+    struct agent_object object = {.pid = pid, .number = number, .link = link};
+    ssize_t n;
+
+    snprintf(object.comm, sizeof(object.comm), "%s", comm);
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)agent_proc_task(outer), number);
+    n = readlink(path, link, sizeof(link) - 1);
+    link[n < 0 ? 0 : n] = '\0';
+    if (agent_object_advice(link)) {
+        agent_object_name(&object, name, sizeof(name));
+        return refuse_by_link(&object, name, err);
+    }
+    return agent_object_refuse(&object, err, "the kernel does not hand it to another process "
+                                             "(too many are under way)");
 }
 
 bool agent_object_sever(const struct agent_objects *all, struct agent_object *object)
@@ -327,7 +346,7 @@ int agent_object_describe(struct agent_objects *objects, struct agent_object *ob
     if (agent_object_sever(objects, object))
         return 0;
     agent_object_name(object, name, sizeof(name));
-    return agent_object_refuse(object, err, "%s is not supported yet", name);
+    return refuse_by_link(object, name, err);
 }
 
 int agent_objects_examine(struct agent_objects *objects,

@@ -116,8 +116,9 @@ int agent_objects_add(struct agent_objects *objects, pid_t pid, const char *comm
 int agent_objects_add_passed(struct agent_objects *objects, const struct agent_object *via,
                              int fd, struct agent_object **object, struct stint_err *err);
 
-/* Note a descriptor that the kernel does not pass on. Returns as describe(). */
-int agent_objects_unpassable(pid_t pid, const char *comm, int number,
+/* Note a descriptor that the kernel does not pass on. outer, pid: the process as the agent
+ * sees it, and as it sees itself. Returns as describe(). */
+int agent_objects_unpassable(pid_t outer, pid_t pid, const char *comm, int number,
                              struct stint_err *err);
 
 /* Tell what one is; the sockets have been looked at (agent_sockets_look()).
@@ -144,6 +145,9 @@ bool agent_object_sever(const struct agent_objects *all, struct agent_object *ob
 
 /* What an object is, in words, for messages: "TCP socket 127.0.0.1:80". */
 void agent_object_name(const struct agent_object *object, char *text, size_t size);
+
+/* What to do instead of having that open (link: as above), or NULL. */
+const char *agent_object_advice(const char *link);
 
 /* Close all copies: before the program goes on. */
 void agent_objects_release(struct agent_objects *objects);

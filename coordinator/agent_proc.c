@@ -272,19 +272,35 @@ pid_t agent_proc_tracer(pid_t pid)
     return tracer > 0 ? tracer : 0;
 }
 
-int agent_proc_user(pid_t pid, uid_t *user)
+/* Its users: real, effective and saved. */
+static int read_users(pid_t pid, uid_t users[3])
 {
     char status[8192];
     const char *line;
-    unsigned effective;
 
     if (read_file(pid, "status", status, sizeof(status)) <= 0)
         return -ESRCH;
     line = strstr(status, "\nUid:");
-    if (!line || sscanf(line, "\nUid: %*u %u", &effective) != 1)
+    if (!line || sscanf(line, "\nUid: %u %u %u", &users[0], &users[1], &users[2]) != 3)
         return -ESRCH;
-    *user = effective;
     return 0;
+}
+
+int agent_proc_user(pid_t pid, uid_t *user)
+{
+    uid_t users[3];
+    int ret = read_users(pid, users);
+
+    if (ret == 0)
+        *user = users[1];
+    return ret;
+}
+
+bool agent_proc_is_setuid(pid_t pid)
+{
+    uid_t users[3];
+
+    return read_users(pid, users) == 0 && users[0] != users[1] && users[1] == users[2];
 }
 
 /* Does the process map a file of that name? Returns 1, 0 or -errno. */

@@ -69,6 +69,9 @@ pid_t agent_proc_tracer(pid_t pid);
 /* Whose rights it has (its effective user), as seen from here. Returns 0 or -ESRCH. */
 int agent_proc_user(pid_t pid, uid_t *user);
 
+/* Has its program given it another user (a setuid one), which it has not changed since? */
+bool agent_proc_is_setuid(pid_t pid);
+
 /* Does the process map libstint.so? Returns 1, 0, or -errno (-EACCES: it has made
  * itself undumpable). */
 int agent_proc_has_runtime(pid_t pid);

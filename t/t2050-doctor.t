@@ -53,6 +53,14 @@ printf '#!/sbin/ldconfig\n' >"$T/script"
 fails 'a script for a static program' 1 stint doctor "$T/script"
 cp /bin/true "$T/ssh"
 fails 'a program that talks to the world outside' 1 stint doctor "$T/ssh"
+if [ -e "$CONF/waits_i386" ]; then
+    fails 'a program of another architecture' 1 stint doctor "$CONF/waits_i386"
+    like 'is named' "$(cat "$T/ok.log")" '^refused .*runs a program of another architecture'
+fi
+if command -v musl-gcc >/dev/null; then
+    fails 'a program of another C library' 1 stint doctor "$CONF/conf-musl"
+    like 'is named' "$(cat "$T/ok.log")" '^refused .*its C library is not glibc'
+fi
 cp /bin/true "$T/setuid"
 chmod 4755 "$T/setuid"
 fails 'a setuid program' 1 stint doctor "$T/setuid"

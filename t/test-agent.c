@@ -14,12 +14,40 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "coordinator/agent_object.h"
 #include "coordinator/agent_policy.h"
 #include "coordinator/agent_proc.h"
 #include "coordinator/agent_segment.h"
 #include "coordinator/agent_settings.h"
 
 #define PAGE 4096u
+
+/* --- descriptors -------------------------------------------------------------- */
+
+static const struct {
+    const char *link, *advice; /* a part of it */
+} advices[] = {
+    {"/dev/nvidia0", "GPU"},
+    {"/dev/nvidia-uvm", "GPU"},
+    {"/dev/dri/renderD128", "GPU"},
+    {"/dev/kfd", "GPU"},
+    {"/dev/infiniband/uverbs0", "TCP"},
+    {"anon_inode:[io_uring]", "epoll"},
+    {"anon_inode:bpf-map", "outside"},
+    {"/dev/null", NULL},
+    {"/home/me/dev/nvidia0", NULL},
+    {"", NULL},
+};
+
+START_TEST(knows_what_to_do_instead)
+{
+    const char *advice = agent_object_advice(advices[_i].link);
+
+    ck_assert_int_eq(advice != NULL, advices[_i].advice != NULL);
+    if (advice)
+        ck_assert_ptr_nonnull(strstr(advice, advices[_i].advice));
+}
+END_TEST
 
 /* --- processes ---------------------------------------------------------------- */
 
@@ -409,6 +437,8 @@ int main(void)
     tcase_add_test(procs, scans_descendants_only);
     tcase_add_test(procs, leaves_out_the_coordinators_session);
     tcase_add_test(procs, reads_inner_ids);
+    tcase_add_loop_test(procs, knows_what_to_do_instead, 0,
+                        (int)(sizeof(advices) / sizeof(advices[0])));
     tcase_add_test(memory, finds_anonymous_shared_memory);
     tcase_add_test(memory, tells_storage_from_segments);
     tcase_add_test(memory, stores_in_parts_what_nobody_maps_whole);

@@ -293,6 +293,56 @@ CASE(process_keyring)
     CHECK_MEM(secret, "secret", 6);
 }
 
+static void *adds_key(void *secret)
+{
+    long key = syscall(SYS_add_key, "user", "stint-conformance", secret, 6,
+                       KEY_SPEC_THREAD_KEYRING);
+
+    if (key < 0)
+        skip("no keyrings here");
+    hold();
+    CHECK_EQ(syscall(SYS_keyctl, KEYCTL_READ, key, secret, 6), 6);
+    return NULL;
+}
+
+CASE(thread_keyring)
+{
+    char secret[6] = "secret";
+
+    PTH(pthread_join(thread(adds_key, secret), NULL));
+    CHECK_MEM(secret, "secret", 6);
+}
+
+static void *outlives_main(void *leader)
+{
+    sigset_t set;
+    int got = 0;
+
+    PTH(pthread_join(*(pthread_t *)leader, NULL));
+    SYS(kill(getpid(), SIGUSR1));
+    hold();
+    SYS(sigemptyset(&set));
+    SYS(sigaddset(&set, SIGUSR1));
+    PTH(sigwait(&set, &got));
+    CHECK_EQ(got, SIGUSR1);
+    if (write(1, "PASS\n", 5) != 5)
+        _exit(1);
+    _exit(0);
+}
+
+CASE(main_thread_ended_with_signals_pending)
+{
+    static pthread_t leader;
+    sigset_t set;
+
+    SYS(sigemptyset(&set));
+    SYS(sigaddset(&set, SIGUSR1));
+    PTH(pthread_sigmask(SIG_BLOCK, &set, NULL));
+    leader = pthread_self();
+    (void)thread(outlives_main, &leader);
+    pthread_exit(NULL);
+}
+
 static int shares_memory(void *arg)
 {
     while (access((char *)arg, F_OK) != 0)

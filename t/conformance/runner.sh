@@ -11,6 +11,8 @@ CONF_BATCH=${CONF_BATCH:-48}
 CONF_LIMIT=80 # seconds for one batch to do its work, natively
 CONF_LONG='huge|inet|locks|shared|shm|sockets|terminals|unix' # topics that wait for the kernel's timers
 conf_batches=0
+# For refused/privileged_program: it changes the user of an ordinary user, and root's group.
+is_root && install -m 6755 -g "$T_USER" "$CONF/waits" "$T/privileged"
 
 conf_expect() { # TOPIC/CASE: what the table says of it
     awk -v name="$1" -v me="${T_AS:-root}" '
