@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The program stands still, but the kernel does not: what has been sent moves on to the
- * receiver's queue as long as there is room, and is copied there by peeking. Only when
- * the receiver's window is full must bytes be taken out to see those behind them; they
- * are sent again at once, so the program finds the same bytes in the same order.
+ * receiver's queue as long as there is room, and is copied there by peeking. A queue that is
+ * full is given more room. Only when that is not enough must bytes be taken out to see those
+ * behind them; they are sent again at once, so the program finds the same bytes in the same
+ * order.
  */
 #include "coordinator/agent_inet.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,8 +24,16 @@
 #include "common/log.h"
 #include "coordinator/agent_state.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* Linux 5.14 */
+#endif
+#ifndef SOCK_RCVBUF_LOCK
+#define SOCK_RCVBUF_LOCK 2
+#endif
+
 #define SETTLE_MS   400  /* longer than any delayed acknowledgement */
-#define PUT_BACK_MS 10000
+#define PUSH_MS      8000
+#define PUT_BACK_MS 15000
 #define PIECE       (256u << 10)
 
 /* --- addresses --------------------------------------------------------------------- */
@@ -157,23 +167,96 @@ static bool push(const struct agent_object *from, const struct agent_object *to)
 {
     const int zero = 0, one = 1;
     int corked = agent_socket_int(from, IPPROTO_TCP, TCP_CORK, 0);
-    int64_t deadline = agent_now_ms() + SETTLE_MS;
+    int64_t last = agent_now_ms(), end = last + PUSH_MS;
+    int before = queued(from, SIOCOUTQ);
 
-    if (queued(from, SIOCOUTQ) == 0)
+    if (before == 0)
         return true;
     if (corked)
         (void)setsockopt(from->fd, IPPROTO_TCP, TCP_CORK, &zero, sizeof(zero)); /* valid */
-    while (queued(from, SIOCOUTQ) > 0 && agent_now_ms() < deadline) {
+    while (before > 0 && agent_now_ms() < last + SETTLE_MS && agent_now_ms() < end) {
         struct pollfd wait = {from->fd, 0, 0};
+        int now;
 
         (void)setsockopt(to->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one)); /* valid */
-        if (queued(from, SIOCOUTQ) > 0)
+        now = queued(from, SIOCOUTQ);
+        if (now < before)
+            last = agent_now_ms(); /* it goes on */
+        before = now;
+        if (now > 0)
             (void)poll(&wait, 1, 5); /* nothing announces an empty send queue */
     }
     if (corked)
         (void)setsockopt(from->fd, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)); /* valid */
     return queued(from, SIOCOUTQ) == 0;
 }
+
+/* --- room -------------------------------------------------------------------------- */
+
+static bool is_full(const struct agent_object *object)
+{
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof(info);
+
+    return getsockopt(object->fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0
+           && info[SK_MEMINFO_RMEM_ALLOC] > 0
+           && info[SK_MEMINFO_RMEM_ALLOC] >= info[SK_MEMINFO_RCVBUF] / 2;
+}
+
+/* A size that the program has set does not grow: it is as if it had not, for a while. */
+static void unlock_size(struct agent_object *object)
+{
+    int locks = agent_socket_int(object, SOL_SOCKET, SO_BUF_LOCK, 0);
+    int size = agent_socket_int(object, SOL_SOCKET, SO_RCVBUF, 0);
+
+    if (!(locks & SOCK_RCVBUF_LOCK) || object->socket->rcvbuf)
+        return;
+    locks &= ~SOCK_RCVBUF_LOCK;
+    if (setsockopt(object->fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks)) == 0)
+        object->socket->rcvbuf = size;
+}
+
+/* A receive queue grows as TCP adapts it to traffic, or for a reader that wants to sleep until
+ * so much is there. Nobody wants that: but the room stays. */
+bool agent_inet_make_room(struct agent_object *object)
+{
+    int before = agent_socket_int(object, SOL_SOCKET, SO_RCVBUF, 0);
+    int lowat = agent_socket_int(object, SOL_SOCKET, SO_RCVLOWAT, 1);
+    int offset = agent_socket_int(object, SOL_SOCKET, SO_PEEK_OFF, -1);
+    const int most = 1 << 30, none = -1;
+    char byte;
+
+    if (!is_full(object))
+        return false;
+    unlock_size(object);
+    (void)setsockopt(object->fd, SOL_SOCKET, SO_RCVLOWAT, &most, sizeof(most)); /* valid */
+    (void)setsockopt(object->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat)); /* it was */
+    if (agent_socket_int(object, SOL_SOCKET, SO_RCVBUF, 0) <= before)
+        return false;
+    /* a reader tells the sender of room: also one that leaves everything where it is */
+    if (offset >= 0)
+        (void)setsockopt(object->fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof(none)); /* valid */
+    (void)recv(object->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); /* nothing: nothing to tell */
+    if (offset >= 0)
+        (void)setsockopt(object->fd, SOL_SOCKET, SO_PEEK_OFF, &offset,
+                         sizeof(offset)); /* what it was is valid */
+    return true;
+}
+
+/* What is in the queue by now stays there. */
+void agent_inet_end_room(struct agent_object *object)
+{
+    int half;
+
+    if (!object->socket || !object->socket->rcvbuf || object->fd < 0)
+        return;
+    half = object->socket->rcvbuf / 2; /* the kernel tells twice what was set */
+    object->socket->rcvbuf = 0;
+    if (setsockopt(object->fd, SOL_SOCKET, SO_RCVBUFFORCE, &half, sizeof(half)) < 0)
+        (void)setsockopt(object->fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half)); /* it was */
+}
+
+/* --- the whole stream ----------------------------------------------------------------- */
 
 struct taken {
     char *bytes;
@@ -269,7 +352,7 @@ int agent_inet_settle(struct agent_object *from, struct agent_object *to,
 {
     uint8_t state = from->socket->tcp_state;
 
-    if (push(from, to))
+    if (push(from, to) || (agent_inet_make_room(to) && push(from, to)))
         return agent_inet_peek(to, err);
     if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
         return stint_err_set(err, -EAGAIN,
@@ -306,6 +389,11 @@ int agent_inet_join_pending(struct agent_objects *all, struct agent_object *obje
 
     if (!listener || listener->socket->queue_len == 0)
         return -ENOENT;
+    /* Its bytes are in a socket that nobody has a descriptor of. sock_diag tells their number
+     * only; TCP_REPAIR wants CAP_NET_ADMIN in the network namespace. accept(2) would do, but
+     * nothing puts a connection back: the client would have to be disconnected and connected
+     * again while the program runs, behind those that have come since, in a queue that may be
+     * full; and strangers ahead of it would have to be accepted, too, and be lost. */
     if (other->rqueue > (other->state == TCP_CLOSE_WAIT) || queued(object, SIOCOUTQ) > 1)
         return stint_err_set(err, -EAGAIN,
                              "process %d (%s), descriptor %d: what was sent over TCP cannot "

@@ -30,6 +30,12 @@ struct agent_object *agent_inet_other_end(const struct agent_objects *all,
 /* Copy what is in the receive queue. Returns 0 or -errno with *err. */
 int agent_inet_peek(struct agent_object *object, struct stint_err *err);
 
+/* When the receive queue is full: give it more room, so that the sender's kernel gets rid of
+ * what waits there. Returns whether there is more. The second one undoes what the program
+ * could notice. */
+bool agent_inet_make_room(struct agent_object *object);
+void agent_inet_end_room(struct agent_object *object);
+
 /* Copy all that `from` has sent and the program has not read from `to`, also what is
  * still waiting for room at the sender. Returns 0 or -errno with *err (-EAGAIN: not now). */
 int agent_inet_settle(struct agent_object *from, struct agent_object *to,

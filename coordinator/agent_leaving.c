@@ -103,6 +103,10 @@ int agent_leaving_drain(const struct agent_objects *all, const json_t *remote,
     int64_t deadline = agent_now_ms() + DRAIN_MS;
     int ret = 0;
 
+    for (size_t i = 0; i < all->count; i++) {
+        if (leaves(all->list[i]) && find_group(all->list[i], remote))
+            (void)agent_inet_make_room(all->list[i]); /* the other side tells what remains */
+    }
     for (size_t i = 0; ret == 0 && i < all->count; i++) {
         if (leaves(all->list[i]) && find_group(all->list[i], remote))
             ret = drain(all->list[i], deadline, err);

@@ -16,6 +16,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "coordinator/agent_inet.h"
 #include "coordinator/agent_inotify.h"
 #include "coordinator/agent_mqueue.h"
 #include "coordinator/agent_proc.h"
@@ -369,6 +370,7 @@ int agent_objects_examine(struct agent_objects *objects,
 void agent_objects_release(struct agent_objects *objects)
 {
     for (size_t i = 0; i < objects->count; i++) {
+        agent_inet_end_room(objects->list[i]);
         stint_cleanup_close(&objects->list[i]->fd);
         objects->list[i]->fd = -1;
     }

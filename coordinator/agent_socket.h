@@ -42,6 +42,7 @@ struct agent_socket {
     uint8_t tcp_state;
     bool leaves; /* TCP: no object of this group is the other end */
     uint32_t queue_len; /* TCP: connections that wait to be accepted */
+    int rcvbuf; /* TCP: size that the program has set, to be set again; 0: it is */
     int refused;        /* what look() says of it: AGENT_OBJECT_E_REFUSED, -EAGAIN, 0 */
     char reason[256];
 };

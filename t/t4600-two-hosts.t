@@ -22,7 +22,7 @@ both() { # COMMAND...: for the programs a and b
 }
 
 started() { # the two stand at their gates
-    rm -f "$T/port"
+    rm -f "$T/port" "$T/port.small"
     T_HOST=$A
     t_start a launch -d "$T/job" python3 "$PROGRAMS/remote.py" serve "$T/port"
     wait_for 30 test -e "$T/port" || return 1

@@ -25,6 +25,10 @@
 #include "runtime/restorer/sockets.h"
 #include "runtime/restorer/time_wait.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* Linux 5.14 */
+#endif
+
 #define CONNECT_MS   5000
 #define TIME_WAIT_MS 2000 /* after one second the kernel uses such a pair of ports again */
 #define FORGOTTEN_MS 62000 /* TIME_WAIT lasts a minute */
@@ -650,6 +654,17 @@ static void drain(int from, int to, uint8_t *scratch, size_t size)
     (void)recv(to, scratch, size, MSG_DONTWAIT); /* what came between the two questions */
 }
 
+void stint_inet_make_room(const struct stint_restored_socket *sock, int fd)
+{
+    uint64_t want = sock->object->object->data_len;
+    int bytes = want > 1 << 30 ? 1 << 30 : (int)want + 1;
+    const int none = 0;
+
+    if (want) /* a size of the program's own does not grow; it is set with the options */
+        (void)setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof(none)); /* as it allows */
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)); /* likewise */
+}
+
 /* A fresh connection has less room than one whose buffers TCP has adapted to much traffic.
  * Traffic is what makes them grow: so it is given some. */
 static int send_stream(int from, int to, const uint8_t *bytes, size_t len,
@@ -720,6 +735,8 @@ static int fill_stream(struct stint_sockets *sockets, struct stint_restored_sock
 
     if (!is_connection(sock) || stint_remote_is(sock))
         return 0;
+    if (sock->object->object->data_len)
+        stint_inet_make_room(sock, sock->object->fd);
     while (r == 0 && from >= 0 && stint_socket_next(sock, &cursor, &piece))
         r = send_stream(from, sock->object->fd, piece.bytes, piece.record->len, err);
     return r == 0 && sock->temp >= 0 ? leave(sock, err) : r;

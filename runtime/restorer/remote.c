@@ -141,15 +141,6 @@ static int greet(const struct stint_sockets *sockets,
     return stint_meeting_send(fd, &greeting, sizeof(greeting), GREET_MS);
 }
 
-/* Make room for what the other side sends again: more than a fresh connection has. */
-static void make_room(const struct stint_restored_socket *sock, int fd)
-{
-    uint64_t want = sock->object->object->data_len;
-    int bytes = want > 1 << 30 ? 1 << 30 : (int)want + 1;
-
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)); /* as it allows */
-}
-
 static int try_address(struct stint_sockets *sockets, struct stint_restored_socket *sock,
                        const char *address, uint16_t port, struct stint_err *err)
 {
@@ -163,7 +154,7 @@ static int try_address(struct stint_sockets *sockets, struct stint_restored_sock
     fd = stint_inet_bound(sockets, sock, err);
     if (fd < 0)
         return fd;
-    make_room(sock, fd);
+    stint_inet_make_room(sock, fd);
     r = stint_inet_connect_soon(fd, (const struct sockaddr *)&to, len);
     if (r == 0)
         r = greet(sockets, sock, fd);
@@ -245,7 +236,7 @@ static int accept_one(struct meeting *meeting, int listener, struct stint_err *e
 
     if (fd < 0 || !receive_greeting(fd, &greeting) || !(sock = find_end(meeting, &greeting)))
         return 0;
-    make_room(sock, fd);
+    stint_inet_make_room(sock, fd);
     stint_inet_accepted(sock, fd);
     return stint_socket_keep(meeting->sockets, sock, stint_steal_fd(&fd), err);
 }

@@ -111,6 +111,9 @@ int stint_inet_connect_pending(struct stint_sockets *sockets,
                                struct stint_restored_socket *sock, struct stint_err *err);
 /* Connect, bounded. Returns 0 or -errno. */
 int stint_inet_connect_soon(int fd, const struct sockaddr *to, socklen_t len);
+/* Make room for what is sent again: more than a fresh connection has, or one whose size the
+ * program has set. */
+void stint_inet_make_room(const struct stint_restored_socket *sock, int fd);
 /* What stint_inet_bound() does to options, for a socket that was accepted. */
 void stint_inet_accepted(const struct stint_restored_socket *sock, int fd);
 

@@ -267,6 +267,45 @@ CASE(tcp_window_full)
     both_ways(link.client, link.server);
 }
 
+CASE(tcp_window_full_at_the_end)
+{
+    struct link link = linked(AF_INET);
+    size_t len = 64 << 20, there;
+    char *buf = malloc(len);
+
+    CHECK(buf != NULL);
+    fill(buf, len, 5);
+    there = send_until_full(link.client, buf, len);
+    CHECK(there > 100000 && there < len);
+    SYS(shutdown(link.client, SHUT_WR));
+    hold();
+    check_stream(link.server, there, 5);
+    expect_end(link.server);
+    put(link.server, "goes on");
+    expect(link.client, "goes on");
+}
+
+CASE(tcp_small_window_full)
+{
+    struct link link = linked(AF_INET);
+    size_t len = 64 << 20, there;
+    char *buf = malloc(len);
+    int size;
+
+    CHECK(buf != NULL);
+    set_option(link.server, SOL_SOCKET, SO_RCVBUF, 10000);
+    /* the kernel's timer lets little at a time through a window below a segment's size */
+    set_option(link.client, SOL_SOCKET, SO_SNDBUF, 60000);
+    size = option(link.server, SOL_SOCKET, SO_RCVBUF);
+    fill(buf, len, 7);
+    there = send_until_full(link.client, buf, len);
+    CHECK(there > 10000 && there < len);
+    hold();
+    CHECK_EQ(option(link.server, SOL_SOCKET, SO_RCVBUF), size);
+    check_stream(link.server, there, 7);
+    both_ways(link.client, link.server);
+}
+
 CASE(tcp_grown_buffers)
 {
     struct link link = linked(AF_INET);

@@ -67,6 +67,29 @@ def after(sock, kind, who):
 # --- clients that were not accepted yet, connections that are being made, UDP --------------
 
 WAITING = 3
+PATTERN = bytes(range(251)) * 4177  # a prime number of different bytes
+
+
+def fill(sock):
+    """Send until there is no room at either end. Returns how much."""
+    sock.setblocking(False)
+    done = 0
+    deadline = time.monotonic() + 60
+    while select.select([], [sock], [], 0.5)[1]:
+        done += sock.send(PATTERN[done % 251:][:65536])
+        assert time.monotonic() < deadline, "there is always room"
+    sock.setblocking(True)
+    return done
+
+
+def check_full(sock):
+    """The first eight bytes behind what fill() has sent say how much that was."""
+    data = b""
+    while more := sock.recv(1 << 20):
+        data += more
+    size = int.from_bytes(data[-8:], "big")
+    assert len(data) == size + 8, f"{len(data)} bytes, not {size} and 8"
+    assert data[:-8] == (PATTERN * (size // len(PATTERN) + 1))[:size], "other bytes"
 
 
 def udp(timeout=60):
@@ -80,16 +103,23 @@ class Server:
         self.listener = socket.create_server(("", 0), backlog=8)
         self.late = socket.create_server(("", 0), backlog=8)
         self.full = socket.create_server(("", 0), backlog=0)
+        self.stuffed = socket.create_server(("", 0), backlog=8)
         self.udp, self.pair = udp(), udp()
         self.udp.bind(("", 0))
         self.pair.bind(("", 0))
         # one of its own waits in front of those of the other host
         self.own = socket.create_connection(("127.0.0.1", self.late.getsockname()[1]))
-        listening = self.listener, self.late, self.full, self.udp, self.pair
+        listening = (self.listener, self.late, self.full, self.udp, self.pair,
+                     self.stuffed)
         with open(path + ".new", "w") as file:
             json.dump([sock.getsockname()[1] for sock in listening], file)
         os.rename(path + ".new", path)
         self.socks = [self.listener.accept()[0] for _ in range(KINDS)]
+        self.grows = self.stuffed.accept()[0]
+        self.stuffed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        os.rename(path, path + ".small")
+        self.small = self.stuffed.accept()[0]
+        self.size = self.small.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.pair.connect(self.pair.recvfrom(100)[1])
 
     def accept(self, listener):
@@ -108,6 +138,10 @@ class Server:
         got = [self.udp.recvfrom(100) for _ in range(3)]
         assert [text for text, _ in got] == [b"one", b"two", b"three"], f"datagrams: {got}"
         self.udp.sendto(b"back", got[-1][1])
+        size = self.small.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert size == self.size, f"a receive queue of {size} bytes, not {self.size}"
+        check_full(self.grows)
+        check_full(self.small)
         self.pair.send(b"from the server")
         assert self.pair.recv(100) == b"from the client"
 
@@ -115,7 +149,7 @@ class Server:
 class Client:
     def __init__(self, path, host):
         with open(path) as file:
-            port, late, full, datagrams, pair = json.load(file)
+            port, late, full, datagrams, pair, stuffed = json.load(file)
         self.socks = [socket.create_connection((host, port)) for _ in range(KINDS)]
         self.late = []
         for _ in range(WAITING):
@@ -125,6 +159,13 @@ class Client:
         self.making = socket.socket()
         self.making.setblocking(False)
         assert self.making.connect_ex((host, full)) == errno.EINPROGRESS
+        self.stuffed = [socket.create_connection((host, stuffed))]
+        deadline = time.monotonic() + 60
+        while not os.path.exists(path + ".small"):
+            assert time.monotonic() < deadline, "the server does not get on"
+            time.sleep(0.01)
+        self.stuffed.append(socket.create_connection((host, stuffed)))
+        self.sizes = [fill(sock) for sock in self.stuffed]
         self.udp, self.pair = udp(), udp()
         self.udp.connect((host, datagrams))
         self.udp.send(b"one")
@@ -142,6 +183,10 @@ class Client:
         self.udp.send(b"three")
         assert self.udp.recv(100) == b"back"
         self.pair.send(b"from the client")
+        for size, sock in zip(self.sizes, self.stuffed):
+            sock.settimeout(60)
+            sock.sendall(size.to_bytes(8, "big"))
+            sock.shutdown(socket.SHUT_WR)
         assert self.pair.recv(100) == b"from the server"
 
 
