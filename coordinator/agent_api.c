@@ -22,9 +22,10 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "coordinator/agent_sigterm.h"
 #include "coordinator/agent_state.h"
 
-#define BACKLOG       64
+#define BACKLOG       1024 /* all processes of a job may come at once */
 #define QUESTION_MAX  256
 #define RESULTS       64 /* that can be asked for */
 #define CONNECTIONS   256
@@ -238,7 +239,10 @@ static void on_question(evutil_socket_t fd, short what, void *arg)
     } else if (strncmp(text, "result ", 7) == 0) {
         question_result(asking, text + 7);
     } else if (strcmp(text, "sigterm") == 0) {
-        agent_signals_held(asking->api->agent, asking->pid);
+        agent_sigterm_noted(asking->api->agent, asking->pid);
+        asking_free(asking);
+    } else if (strcmp(text, "sigterm-child") == 0) {
+        agent_sigterm_child_ended(asking->api->agent, asking->pid);
         asking_free(asking);
     } else {
         answer(asking, strcmp(text, "info") == 0 && info ? info : "failed unknown question");

@@ -33,6 +33,7 @@
 #include "common/wire.h"
 #include "coordinator/agent_checkpoint.h"
 #include "coordinator/agent_list.h"
+#include "coordinator/agent_sigterm.h"
 
 #define READY_TIMEOUT_S 30
 #define MAX_FAILURES    12
@@ -269,13 +270,13 @@ static void try_again_later(struct agent_link *link)
 
     if (link->finishing || link->state == LINK_GIVEN_UP)
         return;
-    agent_signals_disconnected(link->agent);
+    agent_sigterm_disconnected(link->agent);
     link->failures++;
     if (link->failures > MAX_FAILURES) {
         stint_error("no coordinator after %u attempts: the program goes on without "
                     "checkpoints",
                     link->failures - 1);
-        agent_signals_release(link->agent);
+        agent_sigterm_deliver(link->agent);
         link->state = LINK_GIVEN_UP;
         return;
     }
@@ -310,7 +311,10 @@ static void on_deliver(struct agent *agent, const json_t *message)
 {
     int signo = (int)stint_json_int(message, "signal", 1, 64, SIGTERM);
 
-    agent_signals_deliver(agent, signo);
+    if (signo == SIGTERM)
+        agent_sigterm_deliver(agent);
+    else
+        agent_signals_deliver(agent, signo);
 }
 
 static void on_message(struct stint_wire *wire, const char *t, json_t *message, void *arg)
@@ -321,7 +325,7 @@ static void on_message(struct stint_wire *wire, const char *t, json_t *message, 
     if (strcmp(t, "welcome") == 0) {
         link->state = LINK_CONNECTED;
         link->failures = 0;
-        agent_signals_connected(agent);
+        agent_sigterm_connected(agent);
         agent_restore_connected(agent);
         stint_debug("connected to the coordinator");
     } else if (strcmp(t, "checkpoint") == 0) {

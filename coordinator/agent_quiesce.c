@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "coordinator/agent_confined.h"
 #include "coordinator/agent_diagnosis.h"
+#include "coordinator/agent_sigterm.h"
 #include "coordinator/agent_state.h"
 #include "coordinator/agent_stopped.h"
 
@@ -453,6 +454,7 @@ static void run_scan(struct agent_quiesce *quiesce)
     };
     struct agent_procs procs;
     struct stint_err err;
+    char text[256];
     unsigned reaped;
     int asked;
 
@@ -485,6 +487,10 @@ static void run_scan(struct agent_quiesce *quiesce)
     agent_reap(agent);
     if (agent->root_ended)
         return;
+    if (agent_sigterm_has_ended_one(agent, &quiesce->procs, text, sizeof(text))) {
+        fail(quiesce, AGENT_ERROR, "%s: the program has gone on without it", text);
+        return;
+    }
     if (quiesce->scan_was_clean && agent->reaped == quiesce->reaped_at_scan) {
         quiesce->is_done = true;
         event_del(quiesce->listen_event);

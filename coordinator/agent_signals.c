@@ -19,12 +19,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/ckpt.h"
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "coordinator/agent_proc.h"
-
-#define HOLD_LIMIT_S 10 /* without a coordinator; Slurm's KillWait is 30 s by default */
+#include "coordinator/agent_sigterm.h"
 
 static const int forwarded[] = {
     SIGHUP, SIGINT,  SIGQUIT,   SIGUSR1, SIGUSR2,  SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
@@ -59,90 +56,6 @@ static void pass_on(struct agent *agent, const struct signalfd_siginfo *info)
                    (int)agent->root, strerror(errno));
 }
 
-static void on_held_too_long(evutil_socket_t fd, short what, void *arg)
-{
-    agent_signals_release(arg);
-}
-
-/* The coordinator decides about a SIGTERM that is held back. One that is just being
- * replaced is waited for. */
-static void ask_coordinator(struct agent *agent)
-{
-    const struct timeval limit = {HOLD_LIMIT_S, 0};
-
-    if (agent_link_connected(agent)) {
-        agent_link_send(agent, "terminating", "s:i", "signal", SIGTERM);
-        return;
-    }
-    if (!agent->hold_timer)
-        agent->hold_timer = evtimer_new(agent->base, on_held_too_long, agent);
-    if (agent->hold_timer && evtimer_pending(agent->hold_timer, NULL))
-        return;
-    if (!agent->hold_timer || evtimer_add(agent->hold_timer, &limit) < 0)
-        agent_signals_release(agent);
-}
-
-void agent_signals_connected(struct agent *agent)
-{
-    if (agent->hold_timer)
-        evtimer_del(agent->hold_timer);
-    if (agent->held_sigterm)
-        ask_coordinator(agent);
-}
-
-void agent_signals_disconnected(struct agent *agent)
-{
-    if (agent->held_sigterm)
-        ask_coordinator(agent);
-}
-
-/* Each goes where it came from. An agent that holds nothing back, or has it decided
- * already, gives it back at once. */
-static void give_back(const struct agent_held *held)
-{
-    siginfo_t info = {.si_signo = SIGTERM, .si_code = STINT_SI_DELIVER};
-    struct agent_proc proc;
-
-    if (agent_proc_read(held->pid, &proc) < 0 || proc.start != held->start)
-        return; /* it has ended */
-    info.si_pid = getpid();
-    info.si_uid = getuid();
-    if (syscall(SYS_rt_sigqueueinfo, held->pid, SIGTERM, &info) < 0 && errno != ESRCH)
-        stint_warn("deliver SIGTERM to process %d: %s", (int)held->pid, strerror(errno));
-}
-
-static bool has_held(const struct agent *agent, pid_t pid)
-{
-    for (size_t i = 0; i < agent->nheld; i++) {
-        if (agent->held[i].pid == pid)
-            return true;
-    }
-    return false;
-}
-
-void agent_signals_held(struct agent *agent, pid_t pid)
-{
-    struct agent_held one = {.pid = pid}, *list;
-    struct agent_proc proc;
-
-    if (has_held(agent, pid) || agent_proc_read(pid, &proc) < 0)
-        return;
-    one.start = proc.start;
-    list = agent->config->hold_sigterm
-               ? reallocarray(agent->held, agent->nheld + 1, sizeof(*list))
-               : NULL;
-    if (!list) {
-        give_back(&one);
-        return;
-    }
-    agent->held = list;
-    agent->held[agent->nheld++] = one;
-    if (!agent->held_sigterm) {
-        agent->held_sigterm = true;
-        ask_coordinator(agent);
-    }
-}
-
 static void handle(struct agent *agent, const struct signalfd_siginfo *info)
 {
     if (info->ssi_signo == SIGCHLD) {
@@ -150,8 +63,7 @@ static void handle(struct agent *agent, const struct signalfd_siginfo *info)
         return;
     }
     if (info->ssi_signo == SIGTERM && agent->config->hold_sigterm && agent->root > 0) {
-        agent->held_sigterm = agent->root_due = true;
-        ask_coordinator(agent);
+        agent_sigterm_came(agent);
         return;
     }
     pass_on(agent, info);
@@ -205,12 +117,7 @@ void agent_signals_deinit(struct agent *agent)
     if (agent->signal_event)
         event_free(agent->signal_event);
     agent->signal_event = NULL;
-    if (agent->hold_timer)
-        event_free(agent->hold_timer);
-    agent->hold_timer = NULL;
-    free(agent->held);
-    agent->held = NULL;
-    agent->nheld = 0;
+    agent_sigterm_free(agent);
     if (agent->signal_fd >= 0)
         agent_signals_child(agent);
     stint_cleanup_close(&agent->signal_fd);
@@ -226,24 +133,9 @@ void agent_signals_child(const struct agent *agent)
 
 void agent_signals_deliver(struct agent *agent, int signo)
 {
-    bool root_due = agent->root > 0;
-
-    if (signo == SIGTERM && agent->held_sigterm) {
-        root_due = root_due && agent->root_due && !has_held(agent, agent->root);
-        for (size_t i = 0; i < agent->nheld; i++)
-            give_back(&agent->held[i]);
-        agent->nheld = 0;
-        agent->held_sigterm = agent->root_due = false;
-    }
-    if (root_due && kill(agent->root, signo) < 0 && errno != ESRCH)
+    if (agent->root > 0 && kill(agent->root, signo) < 0 && errno != ESRCH)
         stint_warn("deliver signal %d to process %d: %s", signo, (int)agent->root,
                    strerror(errno));
-}
-
-void agent_signals_release(struct agent *agent)
-{
-    if (agent->held_sigterm)
-        agent_signals_deliver(agent, SIGTERM);
 }
 
 void agent_signals_die(int signo)

@@ -23,6 +23,7 @@ struct agent_api;
 struct agent_checkpoint;
 struct agent_link;
 struct agent_restore;
+struct agent_sigterm;
 struct agent_stopped;
 struct agent_terminal;
 
@@ -54,15 +55,8 @@ struct agent {
     sigset_t original_mask;
     struct sigaction original_pipe, original_child;
     int signal_fd;
-    struct event *signal_event, *hold_timer;
+    struct event *signal_event;
     int interrupted; /* a signal that came before there was a program, or 0 */
-    bool held_sigterm; /* the coordinator was told and has to decide */
-    bool root_due;     /* then the root process has one to get: the agent's own */
-    struct agent_held {
-        pid_t pid;
-        uint64_t start; /* with the pid: which process it is */
-    } *held; /* processes that hold back a SIGTERM that they got themselves */
-    size_t nheld;
     unsigned reaped; /* children reaped so far: see agent_quiesce.c */
 
     struct agent_link *link;             /* coordinator: child process and connection */
@@ -70,6 +64,7 @@ struct agent {
     struct agent_terminal *terminal;     /* NULL: no job control to stand in for */
     struct agent_checkpoint *checkpoint; /* NULL: none under way */
     struct agent_api *api;               /* what the program may ask */
+    struct agent_sigterm *sigterm;       /* NULL: Slurm has sent none yet */
     struct agent_stopped *stopped; /* processes that are traced for a checkpoint */
 };
 
@@ -102,19 +97,8 @@ void agent_signals_deinit(struct agent *agent);
  * Context: after fork; async-signal-safe. */
 void agent_signals_child(const struct agent *agent);
 
-/* Send the program a signal that the coordinator had held back. */
+/* Send the program a signal, also one that is to be held back. */
 void agent_signals_deliver(struct agent *agent, int signo);
-
-/* The process has held back Slurm's SIGTERM (runtime/held_sigterm.c). */
-void agent_signals_held(struct agent *agent, pid_t pid);
-
-/* There is a coordinator (again), or none for now: what one has to decide about waits for
- * it, bounded. */
-void agent_signals_connected(struct agent *agent);
-void agent_signals_disconnected(struct agent *agent);
-
-/* There will be none: what it was to decide about goes to the program. */
-void agent_signals_release(struct agent *agent);
 
 /* End as a program killed by this signal ends. Does not return. */
 void agent_signals_die(int signo) __attribute__((noreturn));

@@ -14,6 +14,7 @@
 
 #define FIRST_LOOK_AGAIN_MS 10000 /* after a call that failed */
 #define RETRY_MAX_S         30u
+#define ATTEMPTS_HELD       3 /* while the program waits for its SIGTERM */
 
 static int64_t lead_s(const struct coordinator *c)
 {
@@ -87,6 +88,21 @@ static void fall_back(struct coordinator *c)
     slurm_requeue(c->slurm.link);
 }
 
+/* A last checkpoint has failed while SIGTERM is held back. Where this run has committed
+ * nothing else, the program is left to save what it can by itself. */
+static void do_without_last(struct coordinator *c)
+{
+    int is_hopeless = c->failure_code != 75 || c->slurm.attempts >= ATTEMPTS_HELD;
+
+    fall_back(c);
+    if (c->history.count > 0 || !is_hopeless)
+        return;
+    stint_warn("there is no last checkpoint (%s), and no other of this run: the program gets "
+               "its SIGTERM",
+               c->failure);
+    deliver_all(c);
+}
+
 static void judge_held_back(struct coordinator *c, const struct slurm_info *fresh)
 {
     const struct slurm_info *last = c->slurm.has_info ? &c->slurm.info : NULL;
@@ -100,7 +116,7 @@ static void judge_held_back(struct coordinator *c, const struct slurm_info *fres
             stint_info("SIGTERM near the end of the job's time: final checkpoint");
         c->slurm.is_final_wanted = 1;
         if (c->slurm.attempts > 0)
-            fall_back(c);
+            do_without_last(c);
         if (c->state == STATE_IDLE && c->slurm.retry_ms == UINT64_MAX)
             deliver_after_last(c); /* which has been made */
         break;
@@ -163,6 +179,8 @@ static void on_requeued(int ok, const char *why, void *arg)
     if (c->state != STATE_HELD) {
         if (!ok)
             stint_error("the job was not queued again: %s", why);
+        else
+            deliver_all(c); /* what the program still does is done again */
         return;
     }
     if (!ok) {
@@ -267,7 +285,7 @@ void end_of_stint_failed(struct coordinator *c)
         return;
     c->slurm.attempts++;
     if (is_held_back(c))
-        fall_back(c);
+        do_without_last(c);
     c->slurm.retry_ms = coordinator_now_ms() + 1000u * wait_s;
     slurm_ask(c->slurm.link);
 }

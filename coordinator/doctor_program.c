@@ -103,13 +103,15 @@ static const struct {
 /* A line of the dynamic linker's: "liburing.so.2 => /lib/... (0x...)". */
 static void judge_library(struct doctor *doctor, const char *path, const char *line)
 {
-    const char *name = line + strspn(line, " \t");
+    const char *name = line + strspn(line, " \t"), *end = name + strcspn(name, " \t\n");
 
+    for (const char *at = name; at < end; at++) /* it may be needed by its path */
+        name = *at == '/' ? at + 1 : name;
     for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]); i++)
         if (strncmp(name, telling[i].name, strlen(telling[i].name)) == 0)
             doctor_say(doctor, "command", DOCTOR_NOTE,
                        "%s is linked with %.*s: a checkpoint is refused while it has %s open", path,
-                       (int)strcspn(name, " \t\n"), name, telling[i].what);
+                       (int)(end - name), name, telling[i].what);
 }
 
 /* The dynamic linker tells what it would load, ld.so(8), and starts nothing. */

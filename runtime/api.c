@@ -10,6 +10,7 @@
  *   status            peers N running 0|1 | failed REASON
  *   info              the line that the agent was started with (may be empty)
  *   sigterm           none: Slurm's SIGTERM has come and was held back
+ *   sigterm-child     none: a child that was waited for had ended by a SIGTERM
  *
  * A connection must not be part of an image: it is open only while checkpoints are
  * held off, and answers come at once. So a checkpoint is waited for without one: the
@@ -53,6 +54,7 @@
 
 #define ANSWER_MAX     2048
 #define ANSWER_MS      10000
+#define TELL_TRIES     10 /* a signal may come in between */
 #define CONNECT_S      1 /* while so many others wait for the agent, too */
 #define PAUSE_MS       20   /* between questions to the agent */
 #define AGAIN_LIMIT_MS 120000
@@ -89,6 +91,11 @@ void api_note_checkpoint(void)
 void api_note_restart(void)
 {
     note(&api.restarts);
+}
+
+uint32_t api_restarts(void)
+{
+    return atomic_load(&api.restarts);
 }
 
 static bool is_present(void)
@@ -174,10 +181,12 @@ static int ask(const char *question, char answer[ANSWER_MAX])
 int api_tell(const char *word)
 {
     long ret;
-    int fd;
+    int fd = -EINTR;
 
     stint_hold();
-    fd = connect_agent();
+    for (int tries = 0; tries < TELL_TRIES; tries++)
+        if ((fd = connect_agent()) != -EINTR)
+            break;
     ret = fd;
     if (fd >= 0) {
         ret = raw_syscall(SYS_sendto, fd, word, strlen(word), MSG_NOSIGNAL, NULL, 0);

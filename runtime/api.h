@@ -20,4 +20,7 @@ int api_tell(const char *word) STINT_HIDDEN;
 void api_note_checkpoint(void) STINT_HIDDEN;
 void api_note_restart(void) STINT_HIDDEN;
 
+/* How often this process was restored. */
+uint32_t api_restarts(void) STINT_HIDDEN;
+
 #endif

@@ -10,12 +10,19 @@
  * its end. An ignored SIGTERM is left to the kernel, and so are programs that set their
  * handler by a raw system call, and signalfd(2).
  *
+ * Those end, and whoever waits for them goes on as if they had failed: that is told to the
+ * agent, too, so that it does not become part of a checkpoint.
+ *
  * root's own programs cannot tell Slurm's from any other, and are left alone.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "common/raw.h"
 #include "runtime/api.h"
+#include "runtime/arch/x86_64/arch.h"
 #include "runtime/environment.h"
 #include "runtime/interpose.h"
 
@@ -57,15 +64,17 @@ void sigterm_init(void)
         (void)sigaction(SIGTERM, &standard, NULL); /* at worst it is as without us */
 }
 
-/* Ours in place of the program's. */
+/* Ours in place of the program's. Nothing interrupts ours, a checkpoint least of all: its
+ * frame would be in the image, and the next run would take this run's signal for its own.
+ * Calls are restarted after it, see stint_arch_interrupt(). */
 static void replace(struct sigaction *action)
 {
     term.action = *action;
-    if (action->sa_handler == SIG_DFL) {
-        action->sa_flags = (int)(SA_RESTART | SA_ONSTACK);
-        sigemptyset(&action->sa_mask);
-    }
-    action->sa_flags = (action->sa_flags & ~(int)SA_RESETHAND) | SA_SIGINFO;
+    if (action->sa_handler == SIG_DFL)
+        action->sa_flags = SA_ONSTACK;
+    action->sa_flags &= ~(int)(SA_RESETHAND | SA_NODEFER);
+    action->sa_flags |= (int)(SA_SIGINFO | SA_RESTART);
+    memset(&action->sa_mask, 0xff, sizeof(action->sa_mask)); /* as in signal.c's handler */
     action->sa_sigaction = on_sigterm;
 }
 
@@ -77,7 +86,10 @@ int sigterm_action(__typeof__(&sigaction) real,
     struct sigaction kernels;
     int ret;
 
-    if (action && action->sa_handler != SIG_IGN)
+    /* A child of vfork(2) has dispositions of its own, but its parent's variables. And who
+     * knows the address of ours has it from elsewhere, and means what is there. */
+    if (action && action->sa_handler != SIG_IGN && action->sa_sigaction != on_sigterm
+        && stint_signal_is_own_state())
         replace(action);
     ret = real(SIGTERM, action, &kernels);
     if (ret == 0 && old)
@@ -109,17 +121,104 @@ bool sigterm_take(siginfo_t *info)
     return !sigterm_is_slurms(info) || (stint_signal_is_own_state() && api_tell("sigterm") != 0);
 }
 
+bool sigterm_take_waited(siginfo_t *info, uint32_t restarts)
+{
+    if (api_restarts() != restarts && sigterm_is_slurms(info))
+        return false; /* it was the last run's */
+    return sigterm_take(info);
+}
+
+/* The program's handler runs as it has asked for; sigreturn(2) puts the mask back. */
+static void run_handler(int signo, siginfo_t *info, ucontext_t *uc)
+{
+    const struct sigaction action = term.action;
+    const uint64_t own = 1ull << (SIGTERM - 1);
+    uint64_t mask, more;
+
+    if (action.sa_flags & (int)SA_RESETHAND)
+        term.action.sa_handler = SIG_DFL;
+    if (!(action.sa_flags & SA_RESTART))
+        stint_arch_interrupt(uc);
+    memcpy(&mask, &uc->uc_sigmask, sizeof(mask));
+    memcpy(&more, &action.sa_mask, sizeof(more));
+    mask |= more | (action.sa_flags & SA_NODEFER ? 0 : own);
+    (void)raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+    action.sa_sigaction(signo, info, uc); /* one that takes the number only gets more */
+}
+
 static void on_sigterm(int signo, siginfo_t *info, void *context)
 {
-    void (*handler)(int, siginfo_t *, void *) = term.action.sa_sigaction;
-
-    if (!sigterm_take(info)) {
+    if (!sigterm_take(info))
         stint_note_interrupted(context);
-    } else if (term.action.sa_handler == SIG_DFL) {
+    else if (term.action.sa_handler == SIG_DFL)
         die();
-    } else {
-        if (term.action.sa_flags & (int)SA_RESETHAND)
-            term.action.sa_handler = SIG_DFL;
-        handler(signo, info, context); /* one that takes the number only gets more */
-    }
+    else
+        run_handler(signo, info, context);
+}
+
+/* --- children that could not hold it back ------------------------------------------ */
+
+static void note_end(pid_t pid, int status)
+{
+    int saved = errno;
+
+    if (term.on && pid > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM
+        && stint_signal_is_own_state())
+        (void)api_tell("sigterm-child"); /* no agent: no checkpoint */
+    errno = saved;
+}
+
+STINT_EXPORT pid_t wait(int *status)
+{
+    int own = 0;
+    pid_t pid = INTERPOSE_REAL(wait)(&own);
+
+    note_end(pid, own);
+    if (status && pid > 0)
+        *status = own;
+    return pid;
+}
+
+STINT_EXPORT pid_t waitpid(pid_t which, int *status, int options)
+{
+    int own = 0;
+    pid_t pid = INTERPOSE_REAL(waitpid)(which, &own, options);
+
+    note_end(pid, own);
+    if (status && pid > 0)
+        *status = own;
+    return pid;
+}
+
+STINT_EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
+{
+    int own = 0;
+    pid_t pid = INTERPOSE_REAL(wait3)(&own, options, usage);
+
+    note_end(pid, own);
+    if (status && pid > 0)
+        *status = own;
+    return pid;
+}
+
+STINT_EXPORT pid_t wait4(pid_t which, int *status, int options, struct rusage *usage)
+{
+    int own = 0;
+    pid_t pid = INTERPOSE_REAL(wait4)(which, &own, options, usage);
+
+    note_end(pid, own);
+    if (status && pid > 0)
+        *status = own;
+    return pid;
+}
+
+STINT_EXPORT int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    siginfo_t own = {0};
+    int ret = INTERPOSE_REAL(waitid)(type, id, info ? info : &own, options);
+    const siginfo_t *got = info ? info : &own;
+
+    if (ret == 0 && got->si_pid > 0 && got->si_code == CLD_KILLED)
+        note_end(got->si_pid, got->si_status);
+    return ret;
 }

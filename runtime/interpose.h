@@ -43,6 +43,9 @@ int sigterm_action(__typeof__(&sigaction) real,
                    struct sigaction *old) STINT_HIDDEN;
 /* A signal has come. Returns whether the program is to have it (as *info then is). */
 bool sigterm_take(siginfo_t *info) STINT_HIDDEN;
+/* The same for one that was waited for since the process had been restored so often: the
+ * restart may have come between the signal and this. */
+bool sigterm_take_waited(siginfo_t *info, uint32_t restarts) STINT_HIDDEN;
 
 /* eintr.c: was the EINTR that a call just gave caused by a checkpoint alone?
  * Around each attempt:  interpose_arm(); ret = real(...); if (interpose_ours(ret)) again

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/raw.h"
+#include "runtime/api.h"
 #include "runtime/arch/x86_64/arch.h"
 #include "runtime/interpose.h"
 
@@ -213,6 +214,18 @@ bool interpose_ours(long ret)
 
 /* --- dispositions ------------------------------------------------------------- */
 
+static void note_mask_of(uint64_t bit, bool has_urg)
+{
+    bool had = __atomic_load_n(&program.in_mask, __ATOMIC_RELAXED) & bit;
+
+    if (had == has_urg || !stint_signal_is_own_state())
+        return;
+    if (has_urg)
+        __atomic_fetch_or(&program.in_mask, bit, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_and(&program.in_mask, ~bit, __ATOMIC_RELAXED);
+}
+
 STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigaction *old)
 {
     __typeof__(&sigaction) real = INTERPOSE_REAL(sigaction);
@@ -226,7 +239,11 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
     if (signo == SIGURG) {
         struct sigaction previous = program.action;
 
-        if (act) {
+        if (act && !stint_signal_is_own_state()) {
+            /* a child of vfork(2): what it ignores is ignored after its exec, all else ends */
+            if (act->sa_handler == SIG_IGN && real(signo, act, NULL) != 0)
+                return -1;
+        } else if (act) {
             program.action = *act;
             if (act->sa_handler == SIG_IGN)
                 (void)take_pending(&discarded); /* ignoring discards, sigaction(2) */
@@ -248,10 +265,8 @@ STINT_EXPORT int sigaction(int signo, const struct sigaction *act, struct sigact
         return ret;
     if (old && (program.in_mask & bit))
         set_bits(&old->sa_mask, bits_of(&old->sa_mask) | URG_BIT);
-    if (act && (bits_of(&act->sa_mask) & URG_BIT))
-        __atomic_fetch_or(&program.in_mask, bit, __ATOMIC_RELAXED);
-    else if (act)
-        __atomic_fetch_and(&program.in_mask, ~bit, __ATOMIC_RELAXED);
+    if (act)
+        note_mask_of(bit, bits_of(&act->sa_mask) & URG_BIT);
     return ret;
 }
 
@@ -419,6 +434,7 @@ static int wait_for_urg(const sigset_t *set,
     __typeof__(&sigtimedwait) real = INTERPOSE_REAL(sigtimedwait);
     uint64_t deadline = timeout ? interpose_deadline(timeout) : 0;
     struct timespec left;
+    uint32_t restarts;
     int ret;
 
     block_urg(true);
@@ -426,8 +442,9 @@ static int wait_for_urg(const sigset_t *set,
     for (bool again = false; !take_pending(taken); again = true) {
         if (timeout)
             left = again ? interpose_left(deadline) : *timeout;
+        restarts = api_restarts();
         ret = real(set, taken, timeout ? &left : NULL);
-        if (ret <= 0 || !(wait_on(taken) || !sigterm_take(taken)))
+        if (ret <= 0 || !(wait_on(taken) || !sigterm_take_waited(taken, restarts)))
             goto out;
     }
     ret = SIGURG;
@@ -445,6 +462,7 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
     uint64_t deadline;
     struct timespec left;
     siginfo_t taken;
+    uint32_t restarts;
     int ret;
 
     if (!stint_runtime.state)
@@ -457,8 +475,10 @@ STINT_EXPORT int sigtimedwait(const sigset_t *set,
             if (timeout)
                 left = again ? interpose_left(deadline) : *timeout;
             interpose_arm();
+            restarts = api_restarts();
             ret = real(set, &taken, timeout ? &left : NULL);
-            if (!interpose_ours(ret) && (ret != SIGTERM || sigterm_take(&taken)))
+            if (!interpose_ours(ret)
+                && (ret != SIGTERM || sigterm_take_waited(&taken, restarts)))
                 break;
         }
     }

@@ -25,10 +25,12 @@ static bool has_contents(const struct stint_object *object)
 const struct stint_object *stint_object_spare(struct stint_restore *restore,
                                               const struct stint_object *object)
 {
-    for (size_t i = 0; object->kind == STINT_OBJ_FILE && i < restore->nobjects; i++) {
+    bool can = object->kind == STINT_OBJ_FILE || object->kind == STINT_OBJ_STDIO;
+
+    for (size_t i = 0; can && i < restore->nobjects; i++) {
         const struct stint_object *other = restore->objects[i].object;
 
-        if (other->kind == STINT_OBJ_FILE && other->dev == object->dev &&
+        if (other->kind == object->kind && other->dev == object->dev &&
             other->ino == object->ino &&
             other->flags & (STINT_OBJFLAG_CONTENTS | STINT_OBJFLAG_SPARE))
             return other;

@@ -47,7 +47,7 @@ static bool is_same_file(int fd, const struct stint_object *object, const struct
 int stint_object_open_stdio(struct stint_restore *restore,
                             struct stint_restored_object *o, struct stint_err *err)
 {
-    const struct stint_object *object = o->object;
+    const struct stint_object *object = o->object, *spare;
     STINT_AUTO_CLOSE int fd = -1;
     struct stat st;
 
@@ -67,10 +67,13 @@ int stint_object_open_stdio(struct stint_restore *restore,
     if ((uint64_t)st.st_size > object->size &&
         (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
         o->cut = !(object->flags & STINT_OBJFLAG_KEEP_SIZE);
-    o->emptied = (uint64_t)st.st_size < object->size && object->flags & STINT_OBJFLAG_SPARE &&
-                 !restore->keep_output;
-    /* a hole of zeroes would help nobody */
-    if ((st.st_size >= object->pos || o->emptied) && lseek(fd, object->pos, SEEK_SET) < 0)
+    /* The new run may have written to it already what is not the program's. */
+    spare = stint_object_spare(restore, object);
+    if (restore->keep_output && (uint64_t)st.st_size >= object->size)
+        spare = NULL;
+    o->emptied = spare == object;
+    /* without contents a hole of zeroes would help nobody */
+    if ((st.st_size >= object->pos || spare) && lseek(fd, object->pos, SEEK_SET) < 0)
         return stint_err_set(err, -errno, "seek in descriptor %d", (int)object->a);
     return stint_steal_fd(&fd);
 }

@@ -51,6 +51,11 @@ static void on_siginfo(int signo, siginfo_t *info, void *context)
     sender = info->si_pid;
 }
 
+static sighandler_t on_siginfo_as_handler(void)
+{
+    return (sighandler_t)(void *)on_siginfo;
+}
+
 static sighandler_t current(void)
 {
     struct sigaction now;
@@ -86,6 +91,7 @@ static void raise_default(void)
 
 static void raise_twice_sysv(void)
 {
+    count = 0;
     (void)sysv_signal(SIGTERM, on_signal);
     (void)raise(SIGTERM);
     if (count != 1 || current() != SIG_DFL)
@@ -139,6 +145,30 @@ static void raise_in_thread(void)
     }
 }
 
+/* What a child of vfork(2) sets before its exec is its own (Python, Ruby start theirs so). */
+static void vfork_and_set(int signo)
+{
+    pid_t pid = vfork();
+
+    if (pid == 0) {
+        (void)signal(signo, SIG_DFL);
+        _exit(0);
+    }
+    CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid);
+}
+
+static void check_vfork(void)
+{
+    count = 0;
+    CHECK(signal(SIGTERM, on_signal) == SIG_DFL && signal(SIGURG, on_signal) == SIG_DFL);
+    vfork_and_set(SIGTERM);
+    vfork_and_set(SIGURG);
+    CHECK(current() == on_signal);
+    raise_once();
+    CHECK(count == 1);
+    CHECK(signal(SIGURG, SIG_DFL) == on_signal && signal(SIGTERM, SIG_DFL) == on_signal);
+}
+
 static void vfork_and_die(void)
 {
     int status;
@@ -172,7 +202,7 @@ static void check_handlers(void)
     raise_once();
     CHECK(count == 1 && sender == getpid() && was_blocked == 3 && blocked_now() == 0);
 
-    CHECK(signal(SIGTERM, on_signal) == (sighandler_t)(void *)on_siginfo);
+    CHECK(signal(SIGTERM, on_signal) == on_siginfo_as_handler());
     raise_once();
     raise_once();
     CHECK(count == 3 && was_blocked == 2 && current() == on_signal);
@@ -183,6 +213,62 @@ static void check_handlers(void)
     CHECK(count == 0);
     CHECK(signal(SIGTERM, SIG_DFL) == SIG_IGN && current() == SIG_DFL);
     CHECK(signal(SIGTERM, SIG_ERR) == SIG_ERR && errno == EINVAL);
+}
+
+/* read(2) of a pipe that a signal interrupts: what it returns. */
+static ssize_t read_interrupted(int flags)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+    pid_t parent = getpid(), pid;
+    char path[64], state = 0, byte;
+    ssize_t n;
+    int fds[2], saved;
+
+    CHECK(sigaction(SIGTERM, &action, NULL) == 0 && pipe(fds) == 0 && (pid = fork()) >= 0);
+    if (pid == 0) {
+        snprintf(path, sizeof(path), "/proc/%d/stat", (int)parent);
+        while (state != 'S') { /* it sleeps in read(2) */
+            FILE *stat = fopen(path, "r");
+
+            if (!stat || fscanf(stat, "%*d %*[^)]) %c", &state) != 1)
+                _exit(1);
+            fclose(stat);
+        }
+        (void)kill(parent, SIGTERM);
+        (void)usleep(20000); /* with SA_RESTART nothing else would end it */
+        (void)write(fds[1], "x", 1);
+        _exit(0);
+    }
+    n = read(fds[0], &byte, 1);
+    saved = errno;
+    CHECK(waitpid(pid, NULL, 0) == pid);
+    CHECK(close(fds[0]) == 0 && close(fds[1]) == 0);
+    errno = saved;
+    return n;
+}
+
+static void check_interrupts(void)
+{
+    count = 0;
+    CHECK(read_interrupted(0) == -1 && errno == EINTR && count == 1);
+    CHECK(read_interrupted(SA_RESTART) == 1 && count == 2);
+    CHECK(signal(SIGTERM, SIG_DFL) == on_signal);
+}
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+/* A function of libc's that the runtime does not know. */
+static void check_sigset(void)
+{
+    sighandler_t old;
+
+    count = 0;
+    CHECK(signal(SIGTERM, on_siginfo_as_handler()) == SIG_DFL);
+    old = sigset(SIGTERM, on_signal);
+    CHECK(old != SIG_ERR && signal(SIGTERM, old) != SIG_ERR);
+    raise_once();
+    CHECK(count == 1);
+    CHECK(signal(SIGTERM, SIG_DFL) != SIG_ERR);
 }
 
 static void check_ends(void)
@@ -229,6 +315,9 @@ int main(int argc, char **argv)
         return 0;
     }
     check_handlers();
+    check_vfork();
+    check_interrupts();
+    check_sigset();
     check_ends();
     check_waiting();
     puts("as ever");

@@ -5,6 +5,8 @@
 
 #include <asm/prctl.h>
 #include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
 
 #include "common/raw.h"
 
@@ -52,6 +54,37 @@ __asm__(".text\n"
         "  mov %rax, %rdi\n"
         "  jmp stint_eintr_result\n"
         ".size syscall, . - syscall\n");
+
+/* Those that may wait for ever and that the kernel restarts, signal(7). open(2) and ioctl(2)
+ * are left out: before they have begun programs do not reckon with EINTR. */
+static bool may_wait(uint64_t call, uint64_t command)
+{
+    static const uint16_t calls[] = {
+        SYS_read,     SYS_readv,    SYS_write,    SYS_writev,   SYS_connect,  SYS_accept,
+        SYS_accept4,  SYS_sendto,   SYS_sendmsg,  SYS_sendmmsg, SYS_recvfrom, SYS_recvmsg,
+        SYS_recvmmsg, SYS_wait4,    SYS_waitid,   SYS_flock,    SYS_futex,    SYS_getrandom,
+        SYS_mq_timedsend, SYS_mq_timedreceive,
+    };
+
+    if (call == SYS_fcntl)
+        return command == F_SETLKW || command == F_OFD_SETLKW;
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        if (call == calls[i])
+            return true;
+    return false;
+}
+
+void stint_arch_interrupt(ucontext_t *uc)
+{
+    greg_t *regs = uc->uc_mcontext.gregs;
+    const uint8_t *rip = (const uint8_t *)regs[REG_RIP];
+
+    if (rip[0] != 0x0f || rip[1] != 0x05
+        || !may_wait((uint64_t)regs[REG_RAX], (uint64_t)regs[REG_RSI]))
+        return;
+    regs[REG_RAX] = -EINTR;
+    regs[REG_RIP] += 2;
+}
 
 void stint_arch_get_bases(uint64_t *fs, uint64_t *gs)
 {

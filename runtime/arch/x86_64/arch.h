@@ -34,4 +34,9 @@ static inline bool stint_arch_is_eintr(const ucontext_t *uc)
     return uc->uc_mcontext.gregs[REG_RAX] == -4 && rip[-2] == 0x0f && rip[-1] == 0x05;
 }
 
+/* The context of a signal that came in a system call which is about to be restarted: let it
+ * fail with EINTR instead. Does nothing elsewhere. (A call that has not begun yet looks the
+ * same, and may fail so just as well.) */
+void stint_arch_interrupt(ucontext_t *uc);
+
 #endif
