@@ -107,7 +107,8 @@ in_the_way() { # WHAT STATUS REGEX COMMAND...: while it runs, a checkpoint fails
 in_the_way static 1 'process [0-9]+ \(static\) is statically linked' "$T/static"
 T_WRAP=$PROGRAMS/no_ptrace
 in_the_way stopped 75 'process [0-9]+ \(dynamic\) is stopped' \
-    sh -c "$T/dynamic & until [ -e $UP ]; do sleep 0.05; done; kill -STOP \$!; sleep 30"
+    sh -c "UP=$T/inner $T/dynamic & until [ -e $T/inner ]; do sleep 0.05; done; kill -STOP \$!
+        until grep -q '^State:.T' /proc/\$!/status; do sleep 0.05; done; : >$UP; sleep 30"
 T_WRAP=''
 in_the_way srun 75 'srun is running' "$T/srun"
 in_the_way 'a removed pipe' 1 'descriptor 9: the removed named pipe' \
