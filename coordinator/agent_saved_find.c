@@ -280,6 +280,17 @@ static bool is_private(const char *dir)
            && st.st_uid == geteuid() && (st.st_mode & 077) == 0;
 }
 
+/* Slurm removes it with all that is in it when it sends SIGTERM for a requeue, before the
+ * job's processes have ended. */
+static int check_private(const char *dir, struct stint_err *err)
+{
+    struct stat st;
+
+    if (!is_private(dir) || lstat(dir, &st) < 0 || st.st_nlink > 0)
+        return 0;
+    return stint_err_set(err, -ENOENT, "Slurm has removed the job's own %s already.", dir);
+}
+
 static bool is_in_private(const char *path)
 {
     return (is_within(path, "/tmp") && is_private("/tmp"))
@@ -368,8 +379,10 @@ static int find_temporary(struct search *search, struct stint_err *err)
 {
     const struct agent_group *group = search->group;
     STINT_AUTO_FREE char *last = NULL;
-    int ret = 0;
+    int ret = check_private("/tmp", err);
 
+    if (ret == 0)
+        ret = check_private("/var/tmp", err);
     for (size_t i = 0; i < group->nmembers && ret == 0; i++) {
         STINT_AUTO_FREE char *text = NULL;
         const char *dir, *job;

@@ -99,7 +99,7 @@ static void do_without_last(struct coordinator *c)
         return;
     stint_warn("there is no last checkpoint (%s), and no other of this run: the program gets "
                "its SIGTERM",
-               c->failure);
+               c->history.failure);
     deliver_all(c);
 }
 
