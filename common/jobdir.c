@@ -132,33 +132,21 @@ static char *read_link(int dir, const char *name)
     return is_own_directory(AT_FDCWD, target) ? strdup(target) : NULL;
 }
 
-static char *find_in_any_cluster(int dir_fd, const char *id)
+static bool ends_in_id(const char *name, const char *id)
 {
-    STINT_AUTO_CLOSEDIR DIR *dir = fdopendir(dup(dir_fd));
-    struct dirent *entry;
-    char *found = NULL;
+    const char *dash = strrchr(name, '-');
 
-    if (!dir)
-        return NULL;
-    while ((entry = readdir(dir))) {
-        const char *dash = strrchr(entry->d_name, '-');
-        char *path;
-
-        if (entry->d_name[0] == '.' || !dash || strcmp(dash + 1, id) != 0 ||
-            !(path = read_link(dir_fd, entry->d_name)))
-            continue;
-        if (found) { /* which one is meant? */
-            free(path);
-            free(found);
-            return NULL;
-        }
-        found = path;
-    }
-    return found;
+    return name[0] != '.' && dash && strcmp(dash + 1, id) == 0;
 }
 
-/* The only directory of which the name begins so, or NULL. */
-static char *find_only(int dir_fd, const char *beginning)
+static bool begins_with(const char *name, const char *beginning)
+{
+    return strncmp(name, beginning, strlen(beginning)) == 0;
+}
+
+/* The only directory of which the name is so, or NULL. */
+static char *find_only(int dir_fd, bool (*is_it)(const char *name, const char *key),
+                       const char *key)
 {
     STINT_AUTO_CLOSEDIR DIR *dir = fdopendir(dup(dir_fd));
     struct dirent *entry;
@@ -170,8 +158,7 @@ static char *find_only(int dir_fd, const char *beginning)
     while ((entry = readdir(dir))) {
         char *path;
 
-        if (strncmp(entry->d_name, beginning, strlen(beginning)) != 0 ||
-            !(path = read_link(dir_fd, entry->d_name)))
+        if (!is_it(entry->d_name, key) || !(path = read_link(dir_fd, entry->d_name)))
             continue;
         if (found) { /* which one is meant? */
             free(path);
@@ -192,7 +179,7 @@ char *stint_jobdir_find(const char *cluster, const char *id)
     if (dir < 0 || !stint_jobdir_is_id(id))
         return NULL;
     if (!cluster || !*cluster)
-        return find_in_any_cluster(dir, id);
+        return find_only(dir, ends_in_id, id);
     if (snprintf(name, sizeof(name) - 1, "%s-%s", cluster, id) >= (int)sizeof(name) - 1 ||
         strchr(name, '/'))
         return NULL;
@@ -200,7 +187,7 @@ char *stint_jobdir_find(const char *cluster, const char *id)
     if (found || id[strspn(id, "0123456789")])
         return found;
     strcat(name, "."); /* a job of srun's has its step's only; room was left */
-    return find_only(dir, name);
+    return find_only(dir, begins_with, name);
 }
 
 char *stint_jobdir_default(const char *base, const char *id)
