@@ -168,15 +168,21 @@ static void note_end(pid_t pid, int status)
     errno = saved;
 }
 
+/* What the wait for a child has given goes to who asked. */
+static pid_t tell_parent(pid_t pid, int own, int *status)
+{
+    note_end(pid, own);
+    if (status && pid > 0)
+        *status = own;
+    return pid;
+}
+
 STINT_EXPORT pid_t wait(int *status)
 {
     int own = 0;
     pid_t pid = INTERPOSE_REAL(wait)(&own);
 
-    note_end(pid, own);
-    if (status && pid > 0)
-        *status = own;
-    return pid;
+    return tell_parent(pid, own, status);
 }
 
 STINT_EXPORT pid_t waitpid(pid_t which, int *status, int options)
@@ -184,10 +190,7 @@ STINT_EXPORT pid_t waitpid(pid_t which, int *status, int options)
     int own = 0;
     pid_t pid = INTERPOSE_REAL(waitpid)(which, &own, options);
 
-    note_end(pid, own);
-    if (status && pid > 0)
-        *status = own;
-    return pid;
+    return tell_parent(pid, own, status);
 }
 
 STINT_EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
@@ -195,10 +198,7 @@ STINT_EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
     int own = 0;
     pid_t pid = INTERPOSE_REAL(wait3)(&own, options, usage);
 
-    note_end(pid, own);
-    if (status && pid > 0)
-        *status = own;
-    return pid;
+    return tell_parent(pid, own, status);
 }
 
 STINT_EXPORT pid_t wait4(pid_t which, int *status, int options, struct rusage *usage)
@@ -206,10 +206,7 @@ STINT_EXPORT pid_t wait4(pid_t which, int *status, int options, struct rusage *u
     int own = 0;
     pid_t pid = INTERPOSE_REAL(wait4)(which, &own, options, usage);
 
-    note_end(pid, own);
-    if (status && pid > 0)
-        *status = own;
-    return pid;
+    return tell_parent(pid, own, status);
 }
 
 STINT_EXPORT int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
